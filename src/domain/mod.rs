@@ -1,0 +1,13 @@
+//! Ground floor: what the house talks about. No I/O, no clock, no tract, no drawing.
+
+mod finding;
+mod frame;
+mod radiograph;
+mod tensor;
+mod verdict;
+
+pub use finding::{Finding, OperatingPoint, OperatingPointError, Probabilities, Probability, ProbabilityError};
+pub use frame::Frame;
+pub use radiograph::{Acquired, GreyImage, GreyImageError, Modality, Radiograph, ViewPosition};
+pub use tensor::{Channels, Fit, GreyScale, InputSpec, InputSpecError, ModelInput, ModelOutput, SaliencyMap, Window};
+pub use verdict::{Doubt, Reading, Reason, Rejection, Verdict};

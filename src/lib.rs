@@ -1,0 +1,5 @@
+//! Lightbox reads chest radiographs where there is no radiologist and no network.
+//!
+//! The modules in the order in which a film meets them; `ARCHITECTURE.md` has the map.
+
+pub mod domain;

@@ -1,0 +1,3 @@
+//! Trains, judges and exports the networks that Lightbox runs.
+
+fn main() {}
