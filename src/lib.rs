@@ -3,3 +3,4 @@
 //! The modules in the order in which a film meets them; `ARCHITECTURE.md` has the map.
 
 pub mod domain;
+pub mod pipeline;

@@ -1,0 +1,5 @@
+//! Pure steps from a decoded film to a verdict, the same on the device and in the trainer. No I/O, no clock.
+
+pub mod decide;
+pub mod preprocess;
+pub mod quality;
