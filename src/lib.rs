@@ -4,3 +4,9 @@
 
 pub mod domain;
 pub mod pipeline;
+pub mod ports;
+
+pub mod bundle;
+
+#[cfg(feature = "engine")]
+pub mod engine;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Novelty;
+
 /// The classes of Apostolopoulos & Mpesiana 2020.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Finding {
@@ -185,6 +187,17 @@ impl OperatingPoint {
     pub fn normal_above(&self) -> Probability {
         self.normal_above
     }
+}
+
+/// From a network's answer to a verdict: chosen with the weights and shipped with them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecisionRule {
+    /// Logits are divided by it before softmax (Guo 2017); above 0.
+    pub temperature: f32,
+    /// Where the lines are drawn.
+    pub operating_point: OperatingPoint,
+    /// How films unlike those learned from are told, where that was fitted.
+    pub novelty: Option<Novelty>,
 }
 
 #[cfg(test)]

@@ -2,12 +2,16 @@
 
 mod finding;
 mod frame;
+mod novelty;
 mod radiograph;
 mod tensor;
 mod verdict;
 
-pub use finding::{Finding, OperatingPoint, OperatingPointError, Probabilities, Probability, ProbabilityError};
+pub use finding::{
+    DecisionRule, Finding, OperatingPoint, OperatingPointError, Probabilities, Probability, ProbabilityError,
+};
 pub use frame::Frame;
+pub use novelty::{Novelty, NoveltyError};
 pub use radiograph::{Acquired, GreyImage, GreyImageError, Modality, Radiograph, ViewPosition};
 pub use tensor::{Channels, Fit, GreyScale, InputSpec, InputSpecError, ModelInput, ModelOutput, SaliencyMap, Window};
 pub use verdict::{Doubt, Reading, Reason, Rejection, Verdict};

@@ -1,12 +1,29 @@
 //! Scores to verdict. A film is never called normal because nothing else fitted.
 
-use crate::domain::{Doubt, Finding, OperatingPoint, Probabilities, Reading, Verdict};
+use crate::domain::{
+    DecisionRule, Doubt, Finding, ModelOutput, OperatingPoint, Probabilities, Reading, Reason, Rejection, Verdict,
+};
 
-/// Draws the operating point's lines through calibrated probabilities.
+/// Says what a network's answer means under the rule that was shipped with it.
 ///
-/// `probabilities` is `None` when the network gave something that is no number
-/// ([`Probabilities::from_logits`]); that is a doubt, not a finding.
-pub fn decide(probabilities: Option<Probabilities>, at: &OperatingPoint) -> Reading {
+/// A film unlike those learned from is rejected whatever the network says of it; an answer that is no number is a
+/// doubt; else the operating point decides.
+pub fn decide(output: &ModelOutput, rule: &DecisionRule) -> Reading {
+    if let Some(novelty) = &rule.novelty {
+        match novelty.score(&output.features) {
+            None => return draw_lines(None, &rule.operating_point),
+            Some(score) if score > novelty.limit() => {
+                let detail = format!("novelty score {score:.0}, expected at most {:.0}", novelty.limit());
+                return Reading::rejected(Rejection::new(Reason::OutOfDistribution, detail));
+            }
+            Some(_) => {}
+        }
+    }
+    draw_lines(Probabilities::from_logits(output.logits, rule.temperature), &rule.operating_point)
+}
+
+/// Draws the operating point's lines through calibrated probabilities; `None` when there are none.
+fn draw_lines(probabilities: Option<Probabilities>, at: &OperatingPoint) -> Reading {
     let Some(p) = probabilities else {
         let verdict = Verdict::Indeterminate(Doubt::ModelFault);
         return Reading { verdict, probabilities: None, covid_positive: None };
@@ -39,6 +56,7 @@ fn without_covid(p: Probabilities, at: &OperatingPoint) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Novelty, SaliencyMap};
 
     fn point() -> OperatingPoint {
         OperatingPoint::new(0.2, 0.7, 0.4, 0.6).expect("in order")
@@ -50,7 +68,7 @@ mod tests {
 
     #[track_caller]
     fn check(covid: f32, pneumonia: f32, normal: f32, verdict: Verdict, positive: Option<bool>) {
-        let reading = decide(probabilities(covid, pneumonia, normal), &point());
+        let reading = draw_lines(probabilities(covid, pneumonia, normal), &point());
         assert_eq!((reading.verdict, reading.covid_positive), (verdict, positive));
     }
 
@@ -71,7 +89,7 @@ mod tests {
 
     #[test]
     fn no_probabilities_is_a_doubt_and_never_normal() {
-        let reading = decide(None, &point());
+        let reading = draw_lines(None, &point());
         assert_eq!(reading.verdict, Verdict::Indeterminate(Doubt::ModelFault));
         assert_eq!((reading.covid_positive, reading.probabilities), (None, None));
     }
@@ -80,7 +98,7 @@ mod tests {
     fn a_certain_covid_is_called_even_when_the_lines_are_at_one() {
         let at = OperatingPoint::new(1.0, 1.0, 0.5, 0.5).expect("in order");
         let certain = Probabilities::from_logits([1e6, 0.0, 0.0], 1.0);
-        assert_eq!(decide(certain, &at).verdict, Verdict::Found(Finding::Covid19));
+        assert_eq!(draw_lines(certain, &at).verdict, Verdict::Found(Finding::Covid19));
     }
 
     #[test]
@@ -94,9 +112,36 @@ mod tests {
         for step in 1..100 {
             let covid = step as f32 / 100.0;
             let rest = 1.0 - covid;
-            let now = rank(decide(probabilities(covid, rest * 0.3, rest * 0.7), &point()).covid_positive);
+            let now = rank(draw_lines(probabilities(covid, rest * 0.3, rest * 0.7), &point()).covid_positive);
             assert!(now >= last, "at {covid}");
             last = now;
         }
+    }
+
+    fn answer(logits: [f32; 3], features: &[f32]) -> ModelOutput {
+        let map = SaliencyMap { width: 1, height: 1, values: vec![0.0] };
+        ModelOutput { logits, maps: [map.clone(), map.clone(), map], features: features.to_vec() }
+    }
+
+    fn rule(novelty: Option<Novelty>) -> DecisionRule {
+        DecisionRule { temperature: 1.0, operating_point: point(), novelty }
+    }
+
+    #[test]
+    fn a_film_unlike_those_learned_from_is_rejected_however_sure_the_network_is() {
+        let rule = rule(Novelty::new(vec![0.0], vec![], 1.0, 9.0).ok());
+        let near = decide(&answer([0.0, 0.0, 9.0], &[3.0]), &rule);
+        assert_eq!(near.verdict, Verdict::Found(Finding::Normal));
+        let far = decide(&answer([0.0, 0.0, 9.0], &[4.0]), &rule);
+        let expected = Rejection::new(Reason::OutOfDistribution, "novelty score 16, expected at most 9");
+        assert_eq!((far.verdict, far.probabilities), (Verdict::Rejected(expected), None));
+    }
+
+    #[test]
+    fn an_answer_that_is_no_number_is_a_model_fault() {
+        let fault = Verdict::Indeterminate(Doubt::ModelFault);
+        assert_eq!(decide(&answer([0.0, f32::NAN, 0.0], &[]), &rule(None)).verdict, fault);
+        let with_novelty = rule(Novelty::new(vec![0.0], vec![], 1.0, 9.0).ok());
+        assert_eq!(decide(&answer([0.0, 0.0, 9.0], &[f32::NAN]), &with_novelty).verdict, fault);
     }
 }
