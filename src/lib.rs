@@ -10,3 +10,5 @@ pub mod bundle;
 
 #[cfg(feature = "engine")]
 pub mod engine;
+
+pub mod app;

@@ -143,8 +143,8 @@ impl Radiograph {
         self.0.pixel_aspect
     }
 
-    /// All that came with the picture.
-    pub fn acquired(&self) -> &Acquired {
-        &self.0
+    /// The picture with all that came with it.
+    pub fn into_acquired(self) -> Acquired {
+        self.0
     }
 }

@@ -13,16 +13,32 @@ pub const MIN_CONTRAST: f32 = 0.06;
 /// Share of the inner picture that may be pure black or pure white.
 pub const MAX_CLIPPED: f32 = 0.5;
 
+/// A picture that is not read, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{rejection}")]
+pub struct Refused {
+    /// The first reason found; its detail says what was found and what was expected.
+    pub rejection: Rejection,
+    /// The picture, still good enough to be shown beside the reason.
+    pub acquired: Acquired,
+}
+
 /// Judges a picture before any network sees it: what the file says of it first, then what it shows.
 ///
 /// # Errors
-/// The first reason found; the detail says what was found and what was expected.
-pub fn accept(acquired: Acquired) -> Result<Radiograph, Rejection> {
-    says_frontal_chest(&acquired)?;
-    has_usable_shape(&acquired)?;
-    is_grey(&acquired)?;
-    is_exposed(&acquired.image)?;
-    Ok(Radiograph::found_fit(acquired))
+/// The picture with the first reason against it.
+pub fn accept(acquired: Acquired) -> Result<Radiograph, Box<Refused>> {
+    match judge(&acquired) {
+        Ok(()) => Ok(Radiograph::found_fit(acquired)),
+        Err(rejection) => Err(Box::new(Refused { rejection, acquired })),
+    }
+}
+
+fn judge(acquired: &Acquired) -> Result<(), Rejection> {
+    says_frontal_chest(acquired)?;
+    has_usable_shape(acquired)?;
+    is_grey(acquired)?;
+    is_exposed(&acquired.image)
 }
 
 fn says_frontal_chest(acquired: &Acquired) -> Result<(), Rejection> {
@@ -133,7 +149,7 @@ mod tests {
 
     #[track_caller]
     fn check(acquired: Acquired, reason: Reason, detail: &str) {
-        let rejection = accept(acquired).expect_err("a rejection");
+        let rejection = accept(acquired).expect_err("a rejection").rejection;
         assert_eq!((rejection.reason, rejection.detail.as_str()), (reason, detail));
     }
 
@@ -181,7 +197,7 @@ mod tests {
         );
         let mut nan = slope(400, 300);
         nan.pixel_aspect = f32::NAN;
-        assert_eq!(accept(nan).expect_err("no number").reason, Reason::BadShape);
+        assert_eq!(accept(nan).expect_err("no number").rejection.reason, Reason::BadShape);
     }
 
     #[test]
@@ -199,6 +215,6 @@ mod tests {
             "the greys span 0.0 % of the scale, expected at least 6 %",
         );
         let burnt = picture(200, 200, |x, _| if x > 80 { u16::MAX } else { x as u16 * 300 });
-        assert_eq!(accept(burnt).expect_err("mostly white").reason, Reason::Clipped);
+        assert_eq!(accept(burnt).expect_err("mostly white").rejection.reason, Reason::Clipped);
     }
 }
