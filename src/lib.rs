@@ -12,3 +12,8 @@ pub mod bundle;
 pub mod engine;
 
 pub mod app;
+
+#[cfg(feature = "device")]
+pub mod ui;
+
+pub mod adapters;

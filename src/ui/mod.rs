@@ -1,0 +1,16 @@
+//! What the person in front of the panel sees: screens, laid out for any size, drawn on any `DrawTarget`.
+//!
+//! A screen becomes a [`Scene`] first (areas, texts, signs), which tests can look into, and then pixels.
+//! Nothing here decides anything, reads a clock or knows a panel.
+
+mod canvas;
+mod film;
+mod scene;
+mod sign;
+pub mod text;
+pub mod theme;
+mod verdict;
+
+pub use scene::{Item, Scene, TextItem, TextLine};
+pub use sign::Sign;
+pub use verdict::{Film, VerdictScreen};
