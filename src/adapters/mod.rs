@@ -1,5 +1,16 @@
 //! The only floor that touches the world: files, devices, the network.
 
+#[cfg(feature = "decode")]
+pub mod dicom;
+#[cfg(feature = "decode")]
+pub mod file;
+#[cfg(feature = "decode")]
+mod guard;
+#[cfg(feature = "decode")]
+mod jpeg;
+#[cfg(feature = "decode")]
+mod picture;
+
 #[cfg(feature = "device")]
 pub mod png_panel;
 #[cfg(feature = "device")]

@@ -1,5 +1,6 @@
 //! Pure steps from a decoded film to a verdict, the same on the device and in the trainer. No I/O, no clock.
 
 pub mod decide;
+pub mod grayscale;
 pub mod preprocess;
 pub mod quality;
