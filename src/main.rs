@@ -1,3 +1,305 @@
-//! The command line and the wiring.
+//! The command line and the wiring: reads the arguments, builds the adapters, runs, and ends with an exit code.
 
-fn main() {}
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+use lightbox::adapters::file::{Limits, read_film};
+use lightbox::adapters::json_lines::{self, TimingMs};
+use lightbox::adapters::png_panel::PngPanel;
+use lightbox::adapters::terminal::TerminalPanel;
+use lightbox::app::{self, Screened};
+use lightbox::bundle::{self, VerifiedModel};
+use lightbox::domain::{Finding, Frame, Reading, Verdict};
+use lightbox::engine::TractClassifier;
+use lightbox::ports::Panel;
+use lightbox::ui::{Film, VerdictScreen};
+
+/// Reads chest radiographs on a small board: Covid-19, other pneumonia, normal, or an honest "cannot say".
+///
+/// A research device, not a cleared medical product: a clinician decides.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reads image files (DICOM, PNG, JPEG, TIFF, BMP) and shows the verdict on each
+    ///
+    /// A file that cannot be read is answered with the verdict "rejected" and a reason, and the next file is read.
+    /// Exit status: 0 when every file got an answer, 1 when the program itself failed (no usable model, a panel that
+    /// cannot be drawn on), 2 for wrong usage.
+    Screen(ScreenArguments),
+}
+
+#[derive(clap::Args)]
+struct ScreenArguments {
+    /// One JSON object a line instead of words
+    #[arg(long)]
+    json: bool,
+    /// Where the verdict screen is drawn: terminal, png:PATH or none; may be given more than once
+    /// [default: terminal and png:lightbox-verdict.png; none with --json]
+    #[arg(long = "panel", value_name = "PANEL", value_parser = PanelChoice::parse)]
+    panels: Vec<PanelChoice>,
+    /// Size of the picture that a PNG panel writes
+    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "800x480", value_parser = parse_size)]
+    size: (u32, u32),
+    /// Model directory [default: $LIGHTBOX_MODEL, else models/released here or where the program is installed]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Image files, in the order in which they are read
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum PanelChoice {
+    Terminal,
+    Png(PathBuf),
+    None,
+}
+
+impl PanelChoice {
+    fn parse(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("png:")) {
+            ("terminal", _) => Ok(Self::Terminal),
+            ("none", _) => Ok(Self::None),
+            (_, Some(path)) if !path.is_empty() => Ok(Self::Png(path.into())),
+            _ => Err("expected terminal, png:PATH or none".to_owned()),
+        }
+    }
+}
+
+fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let expected = || "expected WIDTHxHEIGHT, each from 64 to 4096, such as 800x480".to_owned();
+    let (width, height) = text.split_once('x').ok_or_else(expected)?;
+    let side = |text: &str| text.parse().ok().filter(|side| (64..=4096).contains(side)).ok_or_else(expected);
+    Ok((side(width)?, side(height)?))
+}
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let Command::Screen(arguments) = Arguments::parse().command;
+    match screen(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has gone: nothing failed here.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("lightbox: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why the program itself failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(
+        "no model found: looked in {}; name one with --model DIR or LIGHTBOX_MODEL",
+        .0.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    NoModel(Vec<PathBuf>),
+    #[error("{0}")]
+    Model(#[from] bundle::ModelError),
+    #[error("{0}")]
+    Engine(#[from] lightbox::engine::EngineError),
+    #[error("{0}")]
+    Panel(#[from] lightbox::ports::PanelError),
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+    #[error("cannot write a line of JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
+    let mut model = bundle::open(&find_model(arguments.model.as_deref())?)?;
+    let mut classifier = TractClassifier::load(&model)?;
+    model.release_network();
+
+    let panels = match (arguments.panels.as_slice(), arguments.json) {
+        ([], true) => vec![],
+        ([], false) => vec![PanelChoice::Terminal, PanelChoice::Png("lightbox-verdict.png".into())],
+        (chosen, _) => chosen.to_vec(),
+    };
+    let mut out = io::stdout().lock();
+    for (index, path) in arguments.files.iter().enumerate() {
+        let start = Instant::now();
+        let acquired = read_film(path, &Limits::default());
+        let decode = start.elapsed();
+        let remarks = acquired.as_ref().map_or_else(|_| Vec::new(), |acquired| acquired.remarks.clone());
+        let screened = app::screen(acquired, model.manifest(), &mut classifier);
+        let total = start.elapsed();
+
+        let mut written = Vec::new();
+        for panel in &panels {
+            if let Some(path) = show(panel, arguments.size, index, &screened, &model)? {
+                written.push(path);
+            }
+        }
+        let file = path.display().to_string();
+        if arguments.json {
+            let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1e3;
+            let timing = TimingMs {
+                decode: ms(decode),
+                preprocess: ms(screened.preprocess),
+                infer: ms(screened.infer),
+                total: ms(total),
+            };
+            writeln!(out, "{}", json_lines::line(&file, &screened.reading, &remarks, &model, timing)?)?;
+        } else {
+            say(&mut out, &file, &screened.reading, &remarks, &model, &written)?;
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Draws the verdict on one panel; the path of the picture where it wrote one.
+fn show(
+    choice: &PanelChoice,
+    size: (u32, u32),
+    index: usize,
+    screened: &Screened,
+    model: &VerifiedModel,
+) -> Result<Option<PathBuf>, Failure> {
+    let (mut panel, size, path): (Box<dyn Panel>, _, _) = match choice {
+        PanelChoice::None => return Ok(None),
+        PanelChoice::Terminal => {
+            let panel = TerminalPanel::stdout();
+            let size = panel.frame_size();
+            (Box::new(panel), size, None)
+        }
+        PanelChoice::Png(path) => {
+            let path = numbered(path, index);
+            (Box::new(PngPanel::new(&path)), size, Some(path))
+        }
+    };
+    let manifest = model.manifest();
+    let screen = VerdictScreen {
+        film: screened.picture.as_ref().map(|picture| Film {
+            image: &picture.image,
+            pixel_aspect: picture.pixel_aspect,
+            saliency: screened.saliency.as_ref().map(|(map, window)| (map, *window)),
+        }),
+        reading: &screened.reading,
+        operating_point: &manifest.rule.operating_point,
+        model_name: &manifest.name,
+        model_version: &manifest.version,
+    };
+    let mut frame = Frame::new(size.0, size.1);
+    // Drawing into memory cannot fail: the error type has no values.
+    let Ok(()) = screen.draw(&mut frame);
+    panel.show(&frame)?;
+    Ok(path)
+}
+
+/// The first film's picture has the path as given, later ones a number before the extension.
+fn numbered(path: &Path, index: usize) -> PathBuf {
+    if index == 0 {
+        return path.to_owned();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name = match path.extension() {
+        Some(extension) => format!("{stem}-{}.{}", index + 1, extension.to_string_lossy()),
+        None => format!("{stem}-{}", index + 1),
+    };
+    path.with_file_name(name)
+}
+
+/// The verdict in words, for a person at a terminal.
+fn say(
+    out: &mut impl Write,
+    file: &str,
+    reading: &Reading,
+    remarks: &[String],
+    model: &VerifiedModel,
+    pictures: &[PathBuf],
+) -> io::Result<()> {
+    writeln!(out, "{file}: {}", reading.verdict.words())?;
+    if let Some(reason) = reading.verdict.reason() {
+        writeln!(out, "  why:      {} ({reason})", reason.words())?;
+        if let Verdict::Rejected(rejection) = &reading.verdict {
+            writeln!(out, "  found:    {}", rejection.detail)?;
+        }
+        writeln!(out, "  to do:    {}", reason.advice())?;
+    }
+    if reading.covid_positive == Some(false) {
+        writeln!(out, "  caution:  this does not rule out Covid-19")?;
+    }
+    if let Some(probabilities) = &reading.probabilities {
+        let share = |finding| format!("{finding} {:.1} %", probabilities.of(finding).get() * 100.0);
+        writeln!(out, "  scores:   {}", Finding::ALL.map(share).join(", "))?;
+    }
+    for remark in remarks {
+        writeln!(out, "  remark:   {remark}")?;
+    }
+    let manifest = model.manifest();
+    writeln!(out, "  model:    {} {}", manifest.name, manifest.version)?;
+    for picture in pictures {
+        writeln!(out, "  screen:   {}", picture.display())?;
+    }
+    Ok(())
+}
+
+/// Where a model lies that was released with the program, seen from a folder.
+const RELEASED: &str = "models/released";
+
+/// The model that was named, else the first that is found.
+fn find_model(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(named) = named {
+        return Ok(named.to_owned());
+    }
+    if let Some(named) = std::env::var_os("LIGHTBOX_MODEL") {
+        return Ok(named.into());
+    }
+    // Cargo sets the variable for `cargo run`, so that it works from any folder of the clone.
+    let clone = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let prefix = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("share/lightbox")));
+    let folders = [Some(PathBuf::from(".")), clone, prefix, Some("/usr/share/lightbox".into())];
+    let candidates: Vec<PathBuf> = folders.into_iter().flatten().map(|folder| folder.join(RELEASED)).collect();
+    match candidates.iter().find(|candidate| candidate.join(bundle::MANIFEST).is_file()) {
+        Some(found) => Ok(found.clone()),
+        None => Err(Failure::NoModel(candidates)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_are_named_as_documented() {
+        assert_eq!(PanelChoice::parse("terminal"), Ok(PanelChoice::Terminal));
+        assert_eq!(PanelChoice::parse("none"), Ok(PanelChoice::None));
+        assert_eq!(PanelChoice::parse("png:a/b.png"), Ok(PanelChoice::Png("a/b.png".into())));
+        for bad in ["", "png", "png:", "fb0"] {
+            assert_eq!(PanelChoice::parse(bad), Err("expected terminal, png:PATH or none".to_owned()), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_two_sensible_sides() {
+        assert_eq!(parse_size("320x240"), Ok((320, 240)));
+        for bad in ["", "320", "320x", "0x0", "800x-480", "99999x10", "800X480"] {
+            assert!(parse_size(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn pictures_of_later_films_are_numbered() {
+        assert_eq!(numbered(Path::new("a/v.png"), 0), Path::new("a/v.png"));
+        assert_eq!(numbered(Path::new("a/v.png"), 1), Path::new("a/v-2.png"));
+        assert_eq!(numbered(Path::new("v"), 11), Path::new("v-12"));
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

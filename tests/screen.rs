@@ -218,15 +218,15 @@ fn each_film_gets_a_picture_of_the_size_that_was_asked_for() {
 
 #[test]
 fn a_panel_that_cannot_be_drawn_on_is_a_failure_of_the_program() {
-    let output =
-        run(lightbox().args(["screen", "--panel", "png:/no/such/folder/x.png"]).arg(fixture("chest-pa.dcm")));
+    let output = run(lightbox().args(["screen", "--panel", "png:/no/such/folder/x.png"]).arg(fixture("chest-pa.dcm")));
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("/no/such/folder"), "{}", text(&output.stderr));
 }
 
 #[test]
 fn wrong_usage_is_told_from_failure() {
-    for arguments in [&["screen"][..], &["scren", "x"], &["screen", "--panel", "fax", "x"], &["screen", "--size", "9"]] {
+    for arguments in [&["screen"][..], &["scren", "x"], &["screen", "--panel", "fax", "x"], &["screen", "--size", "9"]]
+    {
         assert_eq!(run(lightbox().args(arguments)).status.code(), Some(2), "{arguments:?}");
     }
     assert_eq!(run(lightbox().args(["screen", "--help"])).status.code(), Some(0));
@@ -244,7 +244,8 @@ fn a_missing_model_is_named_with_what_to_do() {
 
 #[test]
 fn one_byte_changed_anywhere_in_the_model_is_found_before_any_verdict() {
-    let names: Vec<_> = fs::read_dir(released()).expect("the released model").flatten().map(|e| e.file_name()).collect();
+    let names: Vec<_> =
+        fs::read_dir(released()).expect("the released model").flatten().map(|e| e.file_name()).collect();
     assert!(names.len() >= 4, "{names:?}");
     for name in &names {
         let folder = TempDir::new().expect("a temporary folder");
