@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use lightbox::adapters::file::{Limits, read_film};
@@ -143,7 +143,8 @@ fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
         }
         let file = path.display().to_string();
         if arguments.json {
-            let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1e3;
+            // To a microsecond: more digits would be noise.
+            let ms = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
             let timing = TimingMs {
                 decode: ms(decode),
                 preprocess: ms(screened.preprocess),
