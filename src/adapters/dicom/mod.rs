@@ -98,7 +98,7 @@ pub(super) fn decode(bytes: &[u8], start: usize, limits: &Limits) -> Result<Acqu
     };
     let geometry = pixels::Geometry::read(&attributes, limits)?;
     let big_endian = layout.encoding == Encoding::ExplicitBig;
-    let frame = pixels::first_frame(&data_set, &stored, &geometry, syntax.compression, big_endian)?;
+    let frame = pixels::first_frame(&data_set, &stored, &geometry, syntax.compression, big_endian, limits)?;
     drop(data_set);
     let seen = pixels::as_seen(frame, &geometry, &attributes, &mut remarks)?;
     let image = GreyImage::new(geometry.columns, geometry.rows, seen.greys)

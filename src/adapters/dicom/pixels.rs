@@ -164,6 +164,7 @@ pub(super) fn first_frame(
     geometry: &Geometry,
     compression: Compression,
     big_endian: bool,
+    limits: &Limits,
 ) -> Result<StoredFrame, Rejection> {
     let (offsets, fragments) = match (pixel_data, compression) {
         (PixelData::Native { value, words }, Compression::None) => {
@@ -199,7 +200,7 @@ pub(super) fn first_frame(
         Compression::Jpeg => {
             let header = JpegHeader::read(&frame)?;
             geometry.check_size("a JPEG", header.width, header.height, header.components.len())?;
-            header.check(&frame, &Limits::default())?;
+            header.check(&frame, limits)?;
             let colours = header.colours(if ybr { Colours::YCbCr } else { Colours::Rgb });
             let decoded = jpeg::decode(&frame, &header, colours)?;
             geometry.check_size("a decoded JPEG", header.width, header.height, decoded.depth)?;
@@ -215,6 +216,7 @@ pub(super) fn first_frame(
             if header.components.len() != 1 {
                 return refuse(Reason::UnsupportedEncoding, "colour in JPEG-LS; grey JPEG-LS can be read");
             }
+            header.check(&frame, limits)?;
             let samples = guarded("JPEG-LS", || {
                 jpegls::decode(&frame, header.width, header.height).map_err(|error| {
                     let reason = match error {

@@ -111,7 +111,12 @@ impl JpegHeader {
     /// Fewer bytes than this cannot code the picture: one bit for each block of 64 samples, or for each sample.
     fn least_bytes(&self) -> u64 {
         let samples = u64::from(self.width) * u64::from(self.height);
-        if self.process == 3 { samples / 8 } else { samples / 512 }
+        match self.process {
+            3 => samples / 8,
+            // Its runs have no such bound, but no film is so uniform.
+            55 => samples / 2048,
+            _ => samples / 512,
+        }
     }
 
     /// Refuses a picture that is beyond the limits or that the stream cannot hold.
