@@ -5,6 +5,7 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::{Dimensions, DrawTargetExt, Point, PointsIter, RgbColor, Size};
@@ -46,7 +47,8 @@ fn map() -> SaliencyMap {
 }
 
 fn cases() -> Vec<Case> {
-    let film = chest_phantom(1024, 1024, 7);
+    static FILM: LazyLock<GreyImage> = LazyLock::new(|| chest_phantom(512, 512, 7));
+    let film = &*FILM;
     let read = |name, verdict, probabilities, covid_positive| Case {
         name,
         film: Some(film.clone()),

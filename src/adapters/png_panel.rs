@@ -1,11 +1,10 @@
 //! A panel that is a PNG file: each picture replaces the one before, and no reader ever sees half of one.
 
-use std::error::Error;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use image::codecs::png::PngEncoder;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, ImageError};
 
 use crate::domain::Frame;
@@ -39,25 +38,15 @@ impl PngPanel {
         PanelError::Write { target: self.path.display().to_string(), source }
     }
 
-    fn write(&self, partial: &Path, frame: &Frame) -> Result<(), PanelError> {
-        let io_error = |source| self.write_error(source);
-        let file = OpenOptions::new().write(true).create_new(true).open(partial).map_err(io_error)?;
-        let mut out = BufWriter::new(file);
-        let bytes = frame.pixels().as_flattened();
-        PngEncoder::new(&mut out).write_image(bytes, frame.width(), frame.height(), ExtendedColorType::Rgb8).map_err(
-            |error| match error {
-                ImageError::IoError(source) => self.write_error(source),
-                other => self.encode_error(frame, other),
-            },
-        )?;
-        out.flush().map_err(io_error)?;
-        let file: File = out.into_inner().map_err(|error| self.write_error(error.into_error()))?;
+    fn write(&self, partial: &Path, picture: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(partial)?;
+        file.write_all(picture)?;
         // Before the rename, or a power cut may leave the new name on an empty file.
-        file.sync_all().map_err(io_error)?;
-        fs::rename(partial, &self.path).map_err(io_error)
+        file.sync_all()?;
+        fs::rename(partial, &self.path)
     }
 
-    fn encode_error(&self, frame: &Frame, source: impl Into<Box<dyn Error + Send + Sync>>) -> PanelError {
+    fn encode_error(&self, frame: &Frame, source: ImageError) -> PanelError {
         let target = self.path.display().to_string();
         PanelError::Encode { target, width: frame.width(), height: frame.height(), source: source.into() }
     }
@@ -65,9 +54,10 @@ impl PngPanel {
 
 impl Panel for PngPanel {
     fn show(&mut self, frame: &Frame) -> Result<(), PanelError> {
-        if frame.pixels().is_empty() {
-            return Err(self.encode_error(frame, "there are no pixels"));
-        }
+        let mut picture = Vec::new();
+        PngEncoder::new_with_quality(&mut picture, CompressionType::Default, FilterType::Adaptive)
+            .write_image(frame.pixels().as_flattened(), frame.width(), frame.height(), ExtendedColorType::Rgb8)
+            .map_err(|source| self.encode_error(frame, source))?;
         let directory = self.directory();
         if !directory.is_dir() {
             return Err(PanelError::DirectoryMissing { file: self.path.clone(), directory: directory.to_owned() });
@@ -82,12 +72,13 @@ impl Panel for PngPanel {
         {
             return Err(self.write_error(source));
         }
-        self.write(&partial, frame).inspect_err(|_| {
+        self.write(&partial, &picture).map_err(|source| {
             if let Err(error) = fs::remove_file(&partial)
                 && error.kind() != io::ErrorKind::NotFound
             {
                 log::warn!("cannot remove {}: {error}", partial.display());
             }
+            self.write_error(source)
         })
     }
 }

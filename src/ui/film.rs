@@ -2,6 +2,8 @@
 //!
 //! Areas are averaged when the film is larger than its place, lines drawn between pixels when it is smaller.
 
+use std::collections::VecDeque;
+
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::Size;
 
@@ -95,23 +97,24 @@ fn colour(strength: f32) -> Rgb888 {
 /// Greys at a new size, row by row, 0 to 65535.
 fn resample(image: &GreyImage, width: u32, height: u32) -> Vec<f32> {
     let across = weights(image.width(), width);
-    let down = weights(image.height(), height);
-    let mut greys = Vec::with_capacity(width as usize * height as usize);
-    let weighted = |weights: &Weights, value: &dyn Fn(usize) -> f32| -> f32 {
-        weights.shares.iter().enumerate().map(|(step, share)| share * value(weights.first + step)).sum()
+    let narrowed_row = |y: usize| -> Vec<f32> {
+        let source = image.row(y as u32);
+        let grey = |w: &Weights| w.shares.iter().zip(&source[w.first..]).map(|(share, g)| share * f32::from(*g)).sum();
+        across.iter().map(grey).collect()
     };
-    let mut narrowed: Vec<Vec<f32>> = Vec::new();
+    let mut greys = Vec::with_capacity(width as usize * height as usize);
+    // The source rows of one target row, already at the target's width; the rows above are not needed again.
+    let mut narrowed: VecDeque<Vec<f32>> = VecDeque::new();
     let mut first_kept = 0;
-    for row_weights in &down {
-        // Rows above the current one are not needed again: at most one row's source lines are kept in memory.
-        let done = (row_weights.first - first_kept).min(narrowed.len());
-        narrowed.drain(..done);
-        first_kept = row_weights.first;
-        while narrowed.len() < row_weights.shares.len() {
-            let source = image.row((first_kept + narrowed.len()) as u32);
-            narrowed.push(across.iter().map(|w| weighted(w, &|x| f32::from(source[x]))).collect());
+    for Weights { first, shares } in weights(image.height(), height) {
+        narrowed.drain(..(first - first_kept).min(narrowed.len()));
+        first_kept = first;
+        narrowed.extend((first + narrowed.len()..first + shares.len()).map(narrowed_row));
+        let mut target = vec![0.0; width as usize];
+        for (share, row) in shares.iter().zip(&narrowed) {
+            target.iter_mut().zip(row).for_each(|(sum, grey)| *sum += share * grey);
         }
-        greys.extend((0..width as usize).map(|x| weighted(row_weights, &|y| narrowed[y - first_kept][x])));
+        greys.extend(target);
     }
     greys
 }

@@ -13,8 +13,9 @@
 //!  └──────────────────────────────────────────┘
 //! ```
 //!
-//! One description serves every size: lengths follow the screen's area, and what does not fit at a readable size is left
-//! out from the bottom of this list: caption of the lines, caption of the map, bars after the first, footer.
+//! One description serves every size: lengths follow the screen's area. What has no room at a readable size is left out
+//! whole, never cut: captions first, then the bars, then what to do, then the footer; the reason or caution moves beside
+//! the film before it goes, and the verdict goes last.
 
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::{DrawTarget, DrawTargetExt, Point, Size};
@@ -129,7 +130,8 @@ impl VerdictScreen<'_> {
 
         let first_height = first.as_ref().map_or(0, text::Block::height);
         let texts_height = first_height + second.as_ref().map_or(0, text::Block::height);
-        let (band, rest) = split_top(whole, (texts_height + 2 * pad).max(side + 4 * pad));
+        let (band, rest) =
+            split_top(whole, (texts_height + 2 * pad).max(measure.band_least(whole.size, side + 4 * pad)));
         scene.fill(band, ground);
         let at = band.top_left + Point::new(margin as i32, (band.size.height - side) as i32 / 2);
         scene.items.push(Item::Sign { area: square(at, side), sign: Sign::of(verdict), colour, ground });
@@ -271,7 +273,8 @@ impl VerdictScreen<'_> {
         }
         let bars = self.reading.probabilities.as_ref().map(|_| Bars::plan(measure, rest.size));
         let bars_height = bars.map_or(0, |bars| bars.height());
-        if rest.size.height >= bars_height + 2 * measure.row_height() {
+        let line = |base_px| text::line_height(measure.fitting(base_px, 1).max_px);
+        if rest.size.height >= bars_height + line(15.0) + 2 * line(24.0) {
             let (label, below) = label_item(measure, rest, WHAT_TO_DO);
             scene.items.extend(label);
             rest = below;
@@ -438,6 +441,11 @@ impl Measure {
         (size.height as f32 * share).round() as u32
     }
 
+    /// The least height of the band: on a wide screen the same for every verdict, else `around_sign`.
+    fn band_least(self, size: Size, around_sign: u32) -> u32 {
+        if size.width > size.height { around_sign.max(self.band_budget(size)) } else { around_sign }
+    }
+
     fn sign_side(self, size: Size) -> u32 {
         (size.height as f32 * 0.19).min(size.width as f32 * 0.17).max(self.min_px * 1.6).round() as u32
     }
@@ -521,9 +529,9 @@ fn second_line(verdict: &Verdict) -> Option<&'static str> {
 /// What to do now.
 fn advice(verdict: &Verdict) -> &'static str {
     match verdict {
-        Verdict::Found(Finding::Covid19) => "Isolate, confirm with a PCR test, refer to a clinician",
+        Verdict::Found(Finding::Covid19) => "Isolate, confirm with a PCR\u{a0}test, refer to a clinician",
         Verdict::Found(Finding::Pneumonia) => "Refer to a clinician; consider a PCR test",
-        Verdict::Found(Finding::Normal) => "With symptoms or contact: do a PCR test",
+        Verdict::Found(Finding::Normal) => "With symptoms or contact: do a PCR\u{a0}test",
         Verdict::Indeterminate(doubt) => doubt.reason().advice(),
         Verdict::Rejected(rejection) => rejection.reason.advice(),
     }
