@@ -74,8 +74,7 @@ fn has_usable_shape(acquired: &Acquired) -> Result<(), Rejection> {
     }
     let seen_height = height as f32 * acquired.pixel_aspect;
     let elongation = (width as f32 / seen_height).max(seen_height / width as f32);
-    // Written so that an aspect that is no number is refused as well.
-    if !(elongation <= MAX_ELONGATION) {
+    if elongation.is_nan() || elongation > MAX_ELONGATION {
         let detail = format!(
             "{width} × {height} pixels of aspect {}, one side {elongation:.1} times the other, expected at most {MAX_ELONGATION}",
             acquired.pixel_aspect

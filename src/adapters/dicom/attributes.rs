@@ -67,7 +67,7 @@ impl Item<'_> {
 #[derive(Debug)]
 pub(super) enum Words<'a> {
     Bytes(&'a [u8]),
-    Words(&'a [u16]),
+    Unsigned(&'a [u16]),
     Signed(&'a [i16]),
 }
 
@@ -75,7 +75,7 @@ impl Words<'_> {
     fn len(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
-            Self::Words(words) => words.len(),
+            Self::Unsigned(words) => words.len(),
             Self::Signed(words) => words.len(),
         }
     }
@@ -83,7 +83,7 @@ impl Words<'_> {
     fn to_vec(&self) -> Vec<u16> {
         match self {
             Self::Bytes(bytes) => bytes.iter().copied().map(u16::from).collect(),
-            Self::Words(words) => words.to_vec(),
+            Self::Unsigned(words) => words.to_vec(),
             Self::Signed(words) => words.iter().map(|&word| word as u16).collect(),
         }
     }
@@ -115,7 +115,7 @@ pub(super) fn lookup_table(
             bytes.chunks_exact(2).take(count).map(|b| u16::from_le_bytes([b[0], b[1]])).collect()
         }
         // Two 8-bit entries in a word, low byte first.
-        Words::Words(words) if bits <= 8 && words.len() < count && 2 * words.len() >= count => {
+        Words::Unsigned(words) if bits <= 8 && words.len() < count && 2 * words.len() >= count => {
             words.iter().flat_map(|word| word.to_le_bytes()).map(u16::from).take(count).collect()
         }
         data if data.len() >= count => {
@@ -143,7 +143,7 @@ fn text(object: &InMemDicomObject, tag: Tag) -> Option<String> {
 fn words<D: DataDictionary + Clone>(object: &InMemDicomObject<D>, tag: Tag) -> Option<Words<'_>> {
     match object.get(tag)?.value().primitive()? {
         PrimitiveValue::U8(bytes) => Some(Words::Bytes(bytes)),
-        PrimitiveValue::U16(words) => Some(Words::Words(words)),
+        PrimitiveValue::U16(words) => Some(Words::Unsigned(words)),
         PrimitiveValue::I16(words) => Some(Words::Signed(words)),
         _ => None,
     }
@@ -156,9 +156,9 @@ mod tests {
     #[test]
     fn a_table_is_read_from_words_bytes_and_packed_bytes() {
         let table = |descriptor: &[i64], data, signed| lookup_table(descriptor, Some(data), signed, "the LUT");
-        let words = table(&[2, 65535, 12], Words::Words(&[7, 9]), true).unwrap();
+        let words = table(&[2, 65535, 12], Words::Unsigned(&[7, 9]), true).unwrap();
         assert_eq!((words.first, words.bits, words.entries), (-1, 12, vec![7, 9]));
-        let packed = table(&[3, 0, 8], Words::Words(&[0x0201, 0x0003]), false).unwrap();
+        let packed = table(&[3, 0, 8], Words::Unsigned(&[0x0201, 0x0003]), false).unwrap();
         assert_eq!(packed.entries, [1, 2, 3]);
         let bytes = table(&[3, 0, 8], Words::Bytes(&[1, 2, 3, 0]), false).unwrap();
         assert_eq!(bytes.entries, [1, 2, 3]);
@@ -172,7 +172,7 @@ mod tests {
     fn a_table_shorter_than_its_descriptor_is_refused() {
         let refused = |descriptor: &[i64], data| lookup_table(descriptor, data, false, "the LUT").unwrap_err().detail;
         assert_eq!(
-            refused(&[3, 0, 8], Some(Words::Words(&[1]))),
+            refused(&[3, 0, 8], Some(Words::Unsigned(&[1]))),
             "DICOM: the LUT has 1 entries, its descriptor says 3"
         );
         assert_eq!(refused(&[3, 0], None), "DICOM: the LUT has a descriptor of 2 values, expected 3");
