@@ -60,7 +60,7 @@ fn refused(bytes: &[u8], most: usize) -> Rejection {
 }
 
 fn golden(name: &str) -> Vec<u8> {
-    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name)).unwrap()
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name)).expect("a golden file")
 }
 
 /// An explicit little endian file of the given elements.

@@ -7,9 +7,9 @@ use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, Im
 
 use super::file::Limits;
 use super::guard::guarded;
-use super::jpeg::{self, Colours, JpegHeader};
+use super::jpeg::{self, Colours, JpegHeader, Samples};
 use crate::domain::{Acquired, GreyImage, Reason, Rejection};
-use crate::pipeline::grayscale::{Colourfulness, luminance};
+use crate::pipeline::grayscale::{Colourfulness, luminance, stretched};
 
 /// No packing in these formats makes less than one byte of this many (deflate: 1032; LZW with 12-bit codes: 1365).
 const MOST_EXPANSION: u64 = 1400;
@@ -43,15 +43,19 @@ fn decode_jpeg(bytes: &[u8], limits: &Limits) -> Result<Acquired, Rejection> {
     // JFIF's rule for streams that do not say.
     let decoded = jpeg::decode(bytes, &header, header.colours(Colours::YCbCr))?;
     let orientation = decoded.exif.as_deref().and_then(Orientation::from_exif_chunk);
-    let scale = if header.precision == 8 { 257 } else { 1 };
-    let shift = if header.precision == 8 { 0 } else { 16_u32.saturating_sub(u32::from(header.precision)) };
-    let mut samples = decoded.samples;
-    samples.iter_mut().for_each(|sample| *sample = (*sample << shift).wrapping_mul(scale));
-    let (greys, colours) = match decoded.depth {
-        1 => (samples, Colourfulness::default()),
-        3 => folded(samples.as_chunks().0.iter().copied()),
-        depth => {
-            let detail = format!("a JPEG with {depth} components, expected 1, 3 or CMYK");
+    let depth = header.precision;
+    let (greys, colours) = match (decoded.samples, decoded.depth) {
+        (Samples::Bytes(bytes), 1) => (bytes.into_iter().map(wide).collect(), Colourfulness::default()),
+        (Samples::Bytes(bytes), 3) => folded(bytes.as_chunks().0.iter().map(|pixel: &[u8; 3]| pixel.map(wide))),
+        (Samples::Words(mut words), 1) => {
+            words.iter_mut().for_each(|word| *word = stretched(*word, depth));
+            (words, Colourfulness::default())
+        }
+        (Samples::Words(words), 3) => {
+            folded(words.as_chunks().0.iter().map(|pixel: &[u16; 3]| pixel.map(|word| stretched(word, depth))))
+        }
+        (_, found) => {
+            let detail = format!("a JPEG with {found} components, expected 1, 3 or CMYK");
             return Err(Rejection::new(Reason::UnsupportedEncoding, detail));
         }
     };
@@ -59,10 +63,12 @@ fn decode_jpeg(bytes: &[u8], limits: &Limits) -> Result<Acquired, Rejection> {
 }
 
 fn decode_other(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<Acquired, Rejection> {
-    let name = match format {
-        ImageFormat::Png => "PNG",
-        ImageFormat::Tiff => "TIFF",
-        _ => "BMP",
+    let name = if format == ImageFormat::Png {
+        "PNG"
+    } else if format == ImageFormat::Tiff {
+        "TIFF"
+    } else {
+        "BMP"
     };
     guarded(name, || {
         let refused = |error| refused(name, error);
@@ -98,8 +104,8 @@ fn refused(name: &str, error: ImageError) -> Rejection {
 }
 
 /// Greys of a picture of any kind, with transparent parts over black.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library adds kinds of its own without notice")]
 fn greys_of(picture: DynamicImage) -> Result<(Vec<u16>, Colourfulness), Rejection> {
-    let wide = |v: u8| u16::from(v) * 257;
     let over = |v: u16, alpha: u16| ((u32::from(v) * u32::from(alpha) + 32_767) / 65_535) as u16;
     let grey = |greys: Vec<u16>| (greys, Colourfulness::default());
     Ok(match picture {
@@ -118,6 +124,11 @@ fn greys_of(picture: DynamicImage) -> Result<(Vec<u16>, Colourfulness), Rejectio
             return Err(Rejection::new(Reason::UnsupportedEncoding, detail));
         }
     })
+}
+
+/// An 8-bit value so that 255 becomes 65535.
+fn wide(value: u8) -> u16 {
+    u16::from(value) * 257
 }
 
 fn folded(pixels: impl Iterator<Item = [u16; 3]>) -> (Vec<u16>, Colourfulness) {
@@ -239,6 +250,35 @@ mod tests {
         assert_eq!((acquired.image.width(), acquired.image.height()), (8, 16));
         assert!(acquired.image.row(0)[0] < 3000 && acquired.image.row(15)[0] > 60_000);
         assert_eq!(acquired.remarks, ["turned upright as its EXIF orientation 6 says"]);
+    }
+
+    #[test]
+    fn a_tiff_in_which_white_is_zero_is_shown_the_right_way_round() {
+        // Two pixels, photometric interpretation 0, of 8 and of 16 bits.
+        for (bits, pixels) in [(8_u32, &[0_u8, 255][..]), (16, &[0, 0, 255, 255])] {
+            let mut bytes = b"II*\0\x08\0\0\0\x09\0".to_vec();
+            let data_at = 8 + 2 + 9 * 12 + 4;
+            let length = pixels.len() as u32;
+            let entries = [
+                (256, 2),
+                (257, 1),
+                (258, bits),
+                (259, 1),
+                (262, 0),
+                (273, data_at),
+                (277, 1),
+                (278, 1),
+                (279, length),
+            ];
+            for (tag, value) in entries {
+                bytes.extend(u16::to_le_bytes(tag));
+                bytes.extend([4, 0, 1, 0, 0, 0]);
+                bytes.extend(u32::to_le_bytes(value));
+            }
+            bytes.extend([0; 4]);
+            bytes.extend(pixels);
+            assert_eq!(read(&bytes).image.greys(), [65535, 0], "{bits} bits");
+        }
     }
 
     #[test]

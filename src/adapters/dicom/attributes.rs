@@ -72,14 +72,6 @@ pub(super) enum Words<'a> {
 }
 
 impl Words<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Bytes(bytes) => bytes.len(),
-            Self::Unsigned(words) => words.len(),
-            Self::Signed(words) => words.len(),
-        }
-    }
-
     fn to_vec(&self) -> Vec<u16> {
         match self {
             Self::Bytes(bytes) => bytes.iter().copied().map(u16::from).collect(),
@@ -118,12 +110,14 @@ pub(super) fn lookup_table(
         Words::Unsigned(words) if bits <= 8 && words.len() < count && 2 * words.len() >= count => {
             words.iter().flat_map(|word| word.to_le_bytes()).map(u16::from).take(count).collect()
         }
-        data if data.len() >= count => {
+        Words::Bytes(_) | Words::Unsigned(_) | Words::Signed(_) => {
             let mut entries = data.to_vec();
+            if entries.len() < count {
+                return Err(refused(format!("{} entries, its descriptor says {count}", entries.len())));
+            }
             entries.truncate(count);
             entries
         }
-        data => return Err(refused(format!("{} entries, its descriptor says {count}", data.len()))),
     };
     Ok(LookupTable { first, bits: bits as u8, entries })
 }
@@ -141,11 +135,15 @@ fn text(object: &InMemDicomObject, tag: Tag) -> Option<String> {
 }
 
 fn words<D: DataDictionary + Clone>(object: &InMemDicomObject<D>, tag: Tag) -> Option<Words<'_>> {
-    match object.get(tag)?.value().primitive()? {
-        PrimitiveValue::U8(bytes) => Some(Words::Bytes(bytes)),
-        PrimitiveValue::U16(words) => Some(Words::Unsigned(words)),
-        PrimitiveValue::I16(words) => Some(Words::Signed(words)),
-        _ => None,
+    let value = object.get(tag)?.value().primitive()?;
+    if let PrimitiveValue::U8(bytes) = value {
+        Some(Words::Bytes(bytes))
+    } else if let PrimitiveValue::U16(words) = value {
+        Some(Words::Unsigned(words))
+    } else if let PrimitiveValue::I16(words) = value {
+        Some(Words::Signed(words))
+    } else {
+        None
     }
 }
 

@@ -77,6 +77,10 @@ impl J2kHeader {
             match marker {
                 // Start of data: on to the next tile-part.
                 0xff93 => {
+                    if tile_part.end <= at {
+                        let detail = format!("a tile-part that ends at byte {} has its data at {at}", tile_part.end);
+                        return Err(corrupt(detail));
+                    }
                     at = tile_part.end;
                     continue;
                 }
@@ -229,6 +233,20 @@ mod tests {
         assert!(refused(&stream(512, 512, 0, 0x88)).contains("code blocks of 2^2 × 2^2"));
         assert!(refused(&stream(512, 512, 4, 0x00)).contains("precincts of 2^0 × 2^0"));
         assert!(refused(&stream(512, 0, 4, 0x88)).contains("tiles of 0 × 0"));
+    }
+
+    #[test]
+    fn a_tile_part_that_ends_before_its_data_is_refused() {
+        let mut bytes = stream(512, 512, 4, 0x88);
+        bytes.truncate(bytes.len() - 2);
+        let ends_at = bytes.len() + 14;
+        bytes.extend([0xff, 0x90, 0, 10, 0, 0, 0, 0, 0, 14, 0, 1]);
+        bytes.extend([0xff, 0x64, 0, 8, 0, 0, 0xff, 0x93, 0, 0, 0xff, 0x93]);
+        let refused = J2kHeader::read(&bytes).unwrap_err();
+        assert_eq!(
+            refused.detail,
+            format!("JPEG 2000: a tile-part that ends at byte {ends_at} has its data at {}", ends_at + 8)
+        );
     }
 
     #[test]

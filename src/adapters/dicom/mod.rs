@@ -223,6 +223,9 @@ fn pixel_aspect(attributes: &Attributes, remarks: &mut Vec<String>) -> Result<f3
 
 #[cfg(test)]
 mod tests {
+    use dicom_core::value::{DataSetSequence, PrimitiveValue};
+    use dicom_core::{DataElement, VR};
+
     use super::*;
 
     #[test]
@@ -232,6 +235,60 @@ mod tests {
         assert!(refused.detail.contains("MPEG2 Main Profile / Main Level (1.2.840.10008.1.2.4.100)"), "{refused}");
         let refused = syntax_of("1.2.3").unwrap_err();
         assert!(refused.detail.contains("unknown (1.2.3)"), "{refused}");
+    }
+
+    fn attributes(elements: &[(u16, u16, VR, &str)]) -> Attributes {
+        let elements = elements.iter().map(|&(group, element, vr, text)| {
+            DataElement::new(
+                Tag(group, element),
+                vr,
+                PrimitiveValue::Strs(text.split('\\').map(String::from).collect()),
+            )
+        });
+        Attributes::new(InMemDicomObject::from_element_iter(elements))
+    }
+
+    #[test]
+    fn the_view_is_that_of_the_view_position_or_of_its_code() {
+        let position = |code| view_of(&attributes(&[(0x0018, 0x5101, VR::CS, code)]));
+        assert_eq!(position("PA"), Some(ViewPosition::Pa));
+        assert_eq!(position("AP "), Some(ViewPosition::Ap));
+        assert_eq!(position("LL"), Some(ViewPosition::Lateral("LL".into())));
+        assert_eq!(position("LLO"), Some(ViewPosition::Other("LLO".into())));
+        assert_eq!(position(""), None);
+        let coded = |meaning: &str| {
+            let meaning = DataElement::new(Tag(0x0008, 0x0104), VR::LO, PrimitiveValue::from(meaning));
+            let item = InMemDicomObject::from_element_iter([meaning]);
+            let sequence = DataElement::new(Tag(0x0054, 0x0220), VR::SQ, DataSetSequence::from(vec![item]));
+            view_of(&Attributes::new(InMemDicomObject::from_element_iter([sequence])))
+        };
+        assert_eq!(coded("postero-anterior"), Some(ViewPosition::Pa));
+        assert_eq!(coded("antero-posterior"), Some(ViewPosition::Ap));
+        assert_eq!(coded("left lateral"), Some(ViewPosition::Lateral("left lateral".into())));
+        assert_eq!(coded("oblique"), Some(ViewPosition::Other("oblique".into())));
+    }
+
+    #[test]
+    fn the_shape_of_a_pixel_is_taken_from_the_first_element_that_gives_one() {
+        let aspect = |elements: &[(u16, u16, VR, &str)]| {
+            let mut remarks = Vec::new();
+            (pixel_aspect(&attributes(elements), &mut remarks), remarks.len())
+        };
+        assert_eq!(aspect(&[]), (Ok(1.0), 0));
+        assert_eq!(aspect(&[(0x28, 0x30, VR::DS, "0.3\\0.2"), (0x28, 0x34, VR::IS, "1\\2")]), (Ok(0.5), 0));
+        assert_eq!(aspect(&[(0x28, 0x30, VR::DS, "0.3\\0.2"), (0x18, 0x1164, VR::DS, "0\\0")]), (Ok(1.5), 1));
+        assert_eq!(aspect(&[(0x28, 0x30, VR::DS, "0.3")]), (Ok(1.0), 1));
+        let refused = aspect(&[(0x28, 0x30, VR::DS, "20\\1")]).0.unwrap_err();
+        assert_eq!(refused.reason, Reason::BadDimensions);
+    }
+
+    #[test]
+    fn only_plain_radiography_counts_as_such() {
+        for code in ["CR", "DX", "RG", "PX"] {
+            assert_eq!(modality_of(code.into()), Modality::Radiography(code.into()));
+        }
+        assert_eq!(modality_of("OT".into()), Modality::SecondaryCapture("OT".into()));
+        assert_eq!(modality_of("CT".into()), Modality::Other("CT".into()));
     }
 
     #[test]

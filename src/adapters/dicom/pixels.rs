@@ -205,7 +205,7 @@ pub(super) fn first_frame(
             let decoded = jpeg::decode(&frame, &header, colours)?;
             geometry.check_size("a decoded JPEG", header.width, header.height, decoded.depth)?;
             // The lossless process stores what it was given; the others undo the transform.
-            Ok(unpacked(decoded.samples, geometry.stored, ybr && header.process == 3))
+            Ok(unpacked(decoded.samples.into_words(), geometry.stored, ybr && header.process == 3))
         }
         Compression::JpegLs => {
             let header = JpegHeader::read(&frame)?;
@@ -219,10 +219,8 @@ pub(super) fn first_frame(
             header.check(&frame, limits)?;
             let samples = guarded("JPEG-LS", || {
                 jpegls::decode(&frame, header.width, header.height).map_err(|error| {
-                    let reason = match error {
-                        jpegls::CodecError::Unsupported(_) => Reason::UnsupportedEncoding,
-                        _ => Reason::Corrupt,
-                    };
+                    let unsupported = matches!(error, jpegls::CodecError::Unsupported(_));
+                    let reason = if unsupported { Reason::UnsupportedEncoding } else { Reason::Corrupt };
                     Rejection::new(reason, format!("JPEG-LS: {error}"))
                 })
             })?;

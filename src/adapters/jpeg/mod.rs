@@ -37,10 +37,28 @@ pub(super) enum Colours {
     YCbCr,
 }
 
-/// Samples of a picture, components together.
+/// Samples as the decoder gives them, row by row, components together.
+pub(super) enum Samples {
+    /// Of 8 bits.
+    Bytes(Vec<u8>),
+    /// Of more.
+    Words(Vec<u16>),
+}
+
+impl Samples {
+    /// All as 16-bit words of the same value.
+    pub(super) fn into_words(self) -> Vec<u16> {
+        match self {
+            Self::Bytes(bytes) => bytes.into_iter().map(u16::from).collect(),
+            Self::Words(words) => words,
+        }
+    }
+}
+
+/// A decoded picture.
 pub(super) struct Decoded {
-    /// Row by row.
-    pub(super) samples: Vec<u16>,
+    /// What was decoded.
+    pub(super) samples: Samples,
     /// 1 (grey) or 3 (as stored, or red, green and blue where the stream's transform was undone).
     pub(super) depth: usize,
     /// EXIF, if any.
@@ -139,13 +157,12 @@ impl JpegHeader {
 pub(super) fn decode(bytes: &[u8], header: &JpegHeader, colours: Colours) -> Result<Decoded, Rejection> {
     match (header.process, header.precision) {
         (3, _) | (1, 12) => guarded("JPEG", || {
-            let samples = precise::decode(bytes).map_err(|error| match error {
-                precise::PreciseJpegError::Unsupported(_) => {
-                    Rejection::new(Reason::UnsupportedEncoding, error.to_string())
-                }
-                error => Rejection::new(Reason::Corrupt, error.to_string()),
+            let samples = precise::decode(bytes).map_err(|error| {
+                let unsupported = matches!(error, precise::PreciseJpegError::Unsupported(_));
+                let reason = if unsupported { Reason::UnsupportedEncoding } else { Reason::Corrupt };
+                Rejection::new(reason, error.to_string())
             })?;
-            Ok(Decoded { samples, depth: header.components.len(), exif: None })
+            Ok(Decoded { samples: Samples::Words(samples), depth: header.components.len(), exif: None })
         }),
         (0..=2, 8) => guarded("JPEG", || decode_8_bit(bytes, header, colours)),
         (process, precision) => {
@@ -168,23 +185,22 @@ fn decode_8_bit(bytes: &[u8], header: &JpegHeader, colours: Colours) -> Result<D
             Colours::YCbCr => ColorTransform::YCbCr,
         });
     }
-    let values = decoder.decode().map_err(|error| match error {
-        jpeg_decoder::Error::Unsupported(feature) => {
-            Rejection::new(Reason::UnsupportedEncoding, format!("JPEG feature {feature:?} is not supported"))
-        }
-        error => Rejection::new(Reason::Corrupt, format!("JPEG: {error}")),
+    let values = decoder.decode().map_err(|error| {
+        let unsupported = matches!(error, jpeg_decoder::Error::Unsupported(_));
+        let reason = if unsupported { Reason::UnsupportedEncoding } else { Reason::Corrupt };
+        Rejection::new(reason, format!("JPEG: {error}"))
     })?;
     let exif = decoder.exif_data().map(<[u8]>::to_vec);
     let info = decoder.info();
     let format = info.map_or(PixelFormat::L8, |info| info.pixel_format);
     let (samples, depth) = match format {
-        PixelFormat::L8 => (values.into_iter().map(u16::from).collect(), 1),
-        PixelFormat::RGB24 => (values.into_iter().map(u16::from).collect(), 3),
+        PixelFormat::L8 => (values, 1),
+        PixelFormat::RGB24 => (values, 3),
         PixelFormat::CMYK32 => {
             // Adobe writes the complement: 255 is no ink.
             let rgb = values.chunks_exact(4).flat_map(|ink| {
                 let [c, m, y, k] = [0, 1, 2, 3].map(|i| u16::from(ink[i]));
-                [c, m, y].map(|channel| channel * k / 255)
+                [c, m, y].map(|channel| (channel * k / 255) as u8)
             });
             (rgb.collect(), 3)
         }
@@ -193,7 +209,7 @@ fn decode_8_bit(bytes: &[u8], header: &JpegHeader, colours: Colours) -> Result<D
             return Err(Rejection::new(Reason::UnsupportedEncoding, detail));
         }
     };
-    Ok(Decoded { samples, depth, exif })
+    Ok(Decoded { samples: Samples::Bytes(samples), depth, exif })
 }
 
 #[cfg(test)]
