@@ -18,13 +18,11 @@ const SLACK_BYTES: u64 = 1 << 20;
 
 /// The format that the first bytes name.
 pub(super) fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
-    const SIGNATURES: [(&[u8], ImageFormat); 6] = [
+    const SIGNATURES: [(&[u8], ImageFormat); 4] = [
         (b"\x89PNG\r\n\x1a\n", ImageFormat::Png),
         (b"\xff\xd8\xff", ImageFormat::Jpeg),
         (b"II*\0", ImageFormat::Tiff),
         (b"MM\0*", ImageFormat::Tiff),
-        (b"II+\0", ImageFormat::Tiff),
-        (b"MM\0+", ImageFormat::Tiff),
     ];
     let named = SIGNATURES.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, format)| *format);
     // "BM" alone is two letters of many a text: the reserved fields of a bitmap are 0.
@@ -70,16 +68,21 @@ fn decode_other(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<Ac
     } else {
         "BMP"
     };
+    if format == ImageFormat::Tiff {
+        check_directory(bytes)?;
+    }
     guarded(name, || {
         let refused = |error| refused(name, error);
         let mut bounds = image::Limits::default();
-        bounds.max_alloc = Some(limits.decoded_bytes.saturating_add(SLACK_BYTES));
+        let holds = (bytes.len() as u64).saturating_mul(MOST_EXPANSION).saturating_add(SLACK_BYTES);
+        // The picture, and a strip of the file beside it.
+        let beside = SLACK_BYTES + bytes.len() as u64;
+        bounds.max_alloc = Some(limits.decoded_bytes.min(holds).saturating_add(beside));
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         reader.limits(bounds);
         let mut decoder = reader.into_decoder().map_err(refused)?;
         let (width, height) = decoder.dimensions();
         limits.check_picture(width, height, u64::from(decoder.color_type().bytes_per_pixel()).max(2))?;
-        let holds = (bytes.len() as u64).saturating_mul(MOST_EXPANSION).saturating_add(SLACK_BYTES);
         if decoder.total_bytes() > holds {
             let found = bytes.len();
             let detail = format!("{found} bytes of {name} cannot hold the declared {width} × {height} pixels");
@@ -90,6 +93,35 @@ fn decode_other(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<Ac
         let (greys, colours) = greys_of(picture)?;
         acquired(width, height, greys, colours, orientation)
     })
+}
+
+/// Refuses a TIFF whose first directory declares a value longer than the file: the decoder takes memory for it before
+/// it is told its limits (TIFF 6.0, section 2).
+fn check_directory(bytes: &[u8]) -> Result<(), Rejection> {
+    let big_endian = bytes.starts_with(b"MM");
+    let short = || Rejection::new(Reason::Corrupt, format!("TIFF: {} bytes end inside the directory", bytes.len()));
+    let number = |at: usize, length: usize| -> Result<u64, Rejection> {
+        let field = at.checked_add(length).and_then(|end| bytes.get(at..end)).ok_or_else(short)?;
+        let join = |high: u64, low: &u8| high << 8 | u64::from(*low);
+        Ok(if big_endian { field.iter().fold(0, join) } else { field.iter().rev().fold(0, join) })
+    };
+    let directory = number(4, 4)? as usize;
+    for entry in 0..number(directory, 2)? as usize {
+        let at = directory + 2 + 12 * entry;
+        let (tag, count) = (number(at, 2)?, number(at + 4, 4)?);
+        let each = match number(at + 2, 2)? {
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            5 | 10 | 12 | 16..=18 => 8,
+            _ => 1,
+        };
+        if count * each > bytes.len() as u64 {
+            let found = bytes.len();
+            let detail = format!("TIFF: tag {tag} declares {count} values of {each} bytes, the file has {found} bytes");
+            return Err(Rejection::new(Reason::Corrupt, detail));
+        }
+    }
+    Ok(())
 }
 
 fn refused(name: &str, error: ImageError) -> Rejection {

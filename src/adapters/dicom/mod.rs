@@ -1,7 +1,7 @@
 //! DICOM objects (PS3.3, PS3.5, PS3.10) to a grey picture and what is said of it.
 //!
 //! The bytes are walked first ([`prescan`]), then the few elements of interest are parsed, then the first frame is
-//! decoded ([`pixels`]). Whether the object is a chest film is judged elsewhere.
+//! decoded (`pixels`). Whether the object is a chest film is judged elsewhere.
 
 mod attributes;
 mod j2k;
