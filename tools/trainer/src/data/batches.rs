@@ -1,0 +1,118 @@
+//! Augmented batches, made ahead of time on a thread of their own.
+//!
+//! The batch of a step depends on the seed and the number of the step alone, so that training resumed after a
+//! cut sees the batches that it would have seen.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+use lightbox::domain::InputSpec;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::films::Film;
+use super::manifest::Label;
+use super::sampler::Sampler;
+use super::split::Named;
+use crate::augment::augment;
+use crate::recipe::{Augment, Recipe};
+
+/// Films of one step.
+pub struct Batch {
+    /// Which step, from 0.
+    pub step: usize,
+    /// `[n, 1, h, w]`.
+    pub inputs: Vec<f32>,
+    /// `n` labels.
+    pub labels: Vec<Label>,
+}
+
+/// Training films in memory and how they are drawn.
+pub struct TrainingFilms {
+    films: Vec<(Named, Film)>,
+    sampler: Sampler,
+    spec: InputSpec,
+    augment: Augment,
+    batch: usize,
+    seed: u64,
+}
+
+impl TrainingFilms {
+    /// `films` drawn as `recipe` says.
+    pub fn new(films: Vec<(Named, Film)>, recipe: &Recipe, seed: u64) -> Self {
+        let named: Vec<Named> = films.iter().map(|(named, _)| named.clone()).collect();
+        Self {
+            sampler: Sampler::new(&named, recipe),
+            films,
+            spec: recipe.input.clone(),
+            augment: recipe.file.augment.clone(),
+            batch: recipe.file.training.batch,
+            seed,
+        }
+    }
+
+    /// The batch of `step`.
+    pub fn batch(&self, step: usize) -> Batch {
+        let mut batch = Batch { step, inputs: Vec::new(), labels: Vec::with_capacity(self.batch) };
+        for place in 0..self.batch {
+            // Streams of one generator do not overlap.
+            let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+            random.set_stream((step * self.batch + place) as u64 + 1);
+            let Some(position) = self.sampler.draw(&mut random) else { continue };
+            let (named, film) = &self.films[position];
+            // The rare picture that augmentation spoils is drawn again, and in the end taken as it is.
+            let input = (0..4)
+                .find_map(|_| augment(film, named.row.lungs, &self.augment, &mut random).input(&self.spec).ok())
+                .or_else(|| film.input(&self.spec).ok());
+            if let Some(input) = input {
+                batch.inputs.extend(input);
+                batch.labels.push(named.row.label);
+            }
+        }
+        batch
+    }
+}
+
+/// Batches of steps `from` to `to`, two ahead of their use.
+pub struct Batches {
+    receiver: Option<Receiver<Batch>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Batches {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(films: Arc<TrainingFilms>, from: usize, to: usize) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(2);
+        let work = move || {
+            for step in from..to {
+                if sender.send(films.batch(step)).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("batches".into()).spawn(work)?;
+        Ok(Self { receiver: Some(receiver), thread: Some(thread) })
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        self.receiver.as_ref()?.recv().ok()
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        // Closing the channel ends the thread after the batch in hand.
+        self.receiver = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Films in memory: decoded once, 8 bits a pixel, and made into network input by the device's own steps.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use lightbox::domain::{Acquired, GreyImage, InputSpec, Rejection};
+use lightbox::pipeline::preprocess::preprocess;
+use lightbox::pipeline::quality;
+use rayon::prelude::*;
+
+use super::manifest::DataError;
+use super::split::Named;
+
+/// A film, 0 black to 255 white.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Film {
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Row by row from the top.
+    pub greys: Vec<u8>,
+}
+
+impl Film {
+    /// The nearest 8-bit greys of `image`.
+    pub fn from_image(image: &GreyImage) -> Self {
+        // 257 × 255 = 65535
+        let greys = image.greys().iter().map(|g| ((u32::from(*g) + 128) / 257) as u8).collect();
+        Self { width: image.width() as usize, height: image.height() as usize, greys }
+    }
+
+    fn to_image(&self) -> GreyImage {
+        let greys = self.greys.iter().map(|g| u16::from(*g) * 257).collect();
+        GreyImage::new(self.width as u32, self.height as u32, greys).expect("a film has width × height greys")
+    }
+
+    /// Network input, by the steps that the device takes: quality, then preprocessing.
+    ///
+    /// # Errors
+    /// When the device would reject the film.
+    pub fn input(&self, spec: &InputSpec) -> Result<Vec<f32>, Rejection> {
+        let radiograph = quality::accept(Acquired::from_image(self.to_image()))?;
+        Ok(preprocess(&radiograph, spec).values)
+    }
+}
+
+/// A film that was left out, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Relative to the data folder.
+    pub file: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Reads the film at `path` and asks whether the device would take it.
+fn read_one(path: &Path) -> Result<Film, String> {
+    let acquired = crate::decode::read_film(path)?;
+    let film = Film::from_image(&acquired.image);
+    quality::accept(acquired).map_err(|rejection| rejection.to_string())?;
+    Ok(film)
+}
+
+/// Reads all films; those that cannot be read, or that the device would reject, are left out and named.
+///
+/// `progress` is called with the number of films done so far.
+///
+/// # Errors
+/// When not one film could be read.
+pub fn read_all(
+    folder: &Path,
+    films: Vec<Named>,
+    progress: impl Fn(usize) + Sync,
+) -> Result<(Vec<(Named, Film)>, Vec<Skipped>), DataError> {
+    let done = AtomicUsize::new(0);
+    let total = films.len();
+    let read: Vec<Result<(Named, Film), Skipped>> = films
+        .into_par_iter()
+        .map(|named| {
+            let path: PathBuf = folder.join(&named.row.file);
+            let film = read_one(&path).map_err(|reason| Skipped { file: named.row.file.clone(), reason });
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            film.map(|film| (named, film))
+        })
+        .collect();
+    let (mut kept, mut skipped) = (Vec::with_capacity(total), Vec::new());
+    for result in read {
+        match result {
+            Ok(film) => kept.push(film),
+            Err(skip) => skipped.push(skip),
+        }
+    }
+    match (kept.is_empty(), skipped.first()) {
+        (true, Some(first)) => {
+            Err(DataError::Unreadable { films: total, first: format!("{}: {}", first.file, first.reason) })
+        }
+        _ => Ok((kept, skipped)),
+    }
+}

@@ -1,0 +1,67 @@
+//! Batch normalisation folded into the convolutions, and weights rounded to half precision: the network that ships.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Tensor, TensorData};
+use half::f16;
+
+use super::Network;
+use super::mobilenet_v2::ConvNorm;
+
+impl ConvNorm {
+    /// The same function as a convolution with bias. Computed in f64.
+    fn folded(self) -> Self {
+        let Some(norm) = self.norm else { return self };
+        let values = |t: Tensor<1>| -> Vec<f64> { t.into_data().iter::<f64>().collect() };
+        let (gamma, beta) = (values(norm.gamma.val()), values(norm.beta.val()));
+        let (mean, variance) = (values(norm.running_mean.value()), values(norm.running_var.value()));
+        let scale: Vec<f64> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + norm.epsilon).sqrt()).collect();
+        let bias: Vec<f32> = (0..scale.len()).map(|o| (beta[o] - mean[o] * scale[o]) as f32).collect();
+
+        let mut conv = self.conv;
+        let device = conv.weight.device();
+        let shape = conv.weight.dims();
+        let per_output = shape[1] * shape[2] * shape[3];
+        let weight: Vec<f32> = conv
+            .weight
+            .val()
+            .into_data()
+            .iter::<f64>()
+            .enumerate()
+            .map(|(i, w)| (w * scale[i / per_output]) as f32)
+            .collect();
+        conv.weight = Param::from_data(TensorData::new(weight, shape), &device);
+        conv.bias = Some(Param::from_data(TensorData::new(bias, [shape[0]]), &device));
+        Self { conv, norm: None }
+    }
+}
+
+impl Network {
+    /// The same function without batch normalisation, for inference.
+    pub fn folded(&self) -> Self {
+        let mut network = self.valid();
+        for block in &mut network.trunk.features {
+            block.expand = block.expand.take().map(ConvNorm::folded);
+            block.depthwise = block.depthwise.take().map(ConvNorm::folded);
+            block.project = block.project.clone().folded();
+        }
+        network
+    }
+
+    /// Every weight of more than one dimension rounded to the nearest half-precision number; biases are kept.
+    pub fn rounded_to_f16(self) -> Self {
+        struct Round;
+        impl ModuleMapper for Round {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                if D < 2 {
+                    return param;
+                }
+                param.map(|tensor| {
+                    let (device, shape) = (tensor.device(), tensor.dims());
+                    let rounded: Vec<f32> = tensor.into_data().iter::<f32>().map(|v| f16::from_f32(v).to_f32()).collect();
+                    Tensor::from_data(TensorData::new(rounded, shape), &device)
+                })
+            }
+        }
+        self.map(&mut Round)
+    }
+}

@@ -1,0 +1,98 @@
+//! The network: a convolutional trunk with ImageNet weights and a head that is trained from scratch.
+//!
+//! Nothing here reads films or knows of recipes.
+
+mod fold;
+pub mod mobilenet_v2;
+pub mod weights;
+
+use burn::module::{Module, ModuleMapper, Param, Flag};
+use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+
+pub use mobilenet_v2::MobileNetV2;
+
+/// Classes, in the order of `lightbox::domain::Finding::ALL`.
+pub const CLASSES: usize = 3;
+/// Width of the hidden layers of the head, as in Table 1 of the paper.
+pub const HIDDEN: [usize; 2] = [1000, 750];
+
+/// Two hidden layers with ReLU and dropout, then one logit a class.
+#[derive(Module, Debug)]
+pub struct Head {
+    /// Pooled features to the first hidden layer; weights `[in, out]`.
+    pub first: Linear,
+    /// First to second hidden layer.
+    pub second: Linear,
+    /// Second hidden layer to logits.
+    pub last: Linear,
+    dropout: Dropout,
+}
+
+impl Head {
+    fn new(width: usize, dropout: f64, device: &Device) -> Self {
+        Self {
+            first: LinearConfig::new(width, HIDDEN[0]).init(device),
+            second: LinearConfig::new(HIDDEN[0], HIDDEN[1]).init(device),
+            last: LinearConfig::new(HIDDEN[1], CLASSES).init(device),
+            dropout: DropoutConfig::new(dropout).init(),
+        }
+    }
+
+    /// `[n, width]` → `[n, 3]`.
+    pub fn forward(&self, pooled: Tensor<2>) -> Tensor<2> {
+        let hidden = self.dropout.forward(relu(self.first.forward(pooled)));
+        let hidden = self.dropout.forward(relu(self.second.forward(hidden)));
+        self.last.forward(hidden)
+    }
+}
+
+/// Trunk and head.
+#[derive(Module, Debug)]
+pub struct Network {
+    /// Film to feature maps.
+    pub trunk: MobileNetV2,
+    /// Pooled features to logits.
+    pub head: Head,
+}
+
+impl Network {
+    /// Random weights; drop-out of `dropout` in the head.
+    pub fn new(dropout: f64, device: &Device) -> Self {
+        Self { trunk: MobileNetV2::new(device), head: Head::new(mobilenet_v2::FEATURES, dropout, device) }
+    }
+
+    /// `[n, 1, h, w]` → `[n, 1280, ⌈h/32⌉, ⌈w/32⌉]`.
+    pub fn features(&self, films: Tensor<4>) -> Tensor<4> {
+        self.trunk.forward(films)
+    }
+
+    /// `[n, 1, h, w]` → logits `[n, 3]`.
+    pub fn forward(&self, films: Tensor<4>) -> Tensor<2> {
+        self.head.forward(pool(self.features(films)))
+    }
+
+    /// Holds the first `blocks` blocks of the trunk fixed, their batch normalisation included.
+    pub fn freeze_first(mut self, blocks: usize) -> Self {
+        self.trunk = self.trunk.freeze_first(blocks);
+        self
+    }
+
+    /// Batch normalisation keeps its imported statistics everywhere; scale and shift are still trained.
+    pub fn keep_statistics(self) -> Self {
+        struct Off;
+        impl ModuleMapper for Off {
+            fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+                flag.with_value(false)
+            }
+        }
+        self.map(&mut Off)
+    }
+}
+
+/// Mean over all places: `[n, c, h, w]` → `[n, c]`.
+pub fn pool(features: Tensor<4>) -> Tensor<2> {
+    let [n, c, h, w] = features.dims();
+    features.reshape([n, c, h * w]).mean_dim(2).reshape([n, c])
+}
