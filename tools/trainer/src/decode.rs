@@ -8,7 +8,7 @@ use lightbox::domain::{Acquired, GreyImage};
 ///
 /// # Errors
 /// What is wrong with the file, in words.
-pub fn read_film(path: &Path) -> Result<Acquired, String> {
+pub(crate) fn read_film(path: &Path) -> Result<Acquired, String> {
     let image = image::ImageReader::open(path)
         .and_then(image::ImageReader::with_guessed_format)
         .map_err(|e| e.to_string())?

@@ -1,6 +1,6 @@
 //! Small matters of language in messages.
 
 /// `1 film`, `3 films`.
-pub fn count(n: usize, one: &str, many: &str) -> String {
+pub(crate) fn count(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }

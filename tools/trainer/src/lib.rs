@@ -1,0 +1,14 @@
+//! Trains, judges and exports the networks that Lightbox runs.
+//!
+//! `recipe` says how; `data` and `augment` make batches; `network` and `training` learn; `export` writes what the
+//! device reads. Films are brought to the network's shape by Lightbox's own `preprocess`, here as on the device.
+
+pub mod augment;
+pub mod data;
+mod decode;
+mod files;
+pub mod metrics;
+pub mod network;
+pub mod recipe;
+pub mod training;
+mod words;
