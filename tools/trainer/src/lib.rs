@@ -6,6 +6,7 @@
 pub mod augment;
 pub mod data;
 mod decode;
+pub mod export;
 mod files;
 pub mod metrics;
 pub mod network;

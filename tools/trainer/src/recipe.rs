@@ -161,6 +161,8 @@ pub struct TrainingFile {
     pub batch: usize,
     /// Highest learning rate of the one cycle.
     pub learning_rate: f64,
+    /// Rate of the trunk as a share of the head's. With imported statistics nothing evens out large steps.
+    pub trunk_rate: f64,
     /// Share of the steps over which the rate rises.
     pub warm_up: f64,
     /// Decoupled weight decay of AdamW.
@@ -351,6 +353,7 @@ impl TryFrom<RecipeFile> for Recipe {
         counted("training.steps", t.steps, 1, 1_000_000)?;
         counted("training.batch", t.batch, 1, 1024)?;
         within("training.learning_rate", t.learning_rate, 1e-8, 1.0)?;
+        within("training.trunk_rate", t.trunk_rate, 0.0, 10.0)?;
         within("training.warm_up", t.warm_up, 0.0, 0.9)?;
         within("training.weight_decay", f64::from(t.weight_decay), 0.0, 1.0)?;
         within("training.gradient_norm", f64::from(t.gradient_norm), 0.0, 1e6)?;

@@ -40,7 +40,7 @@ impl Film {
     /// # Errors
     /// When the device would reject the film.
     pub fn input(&self, spec: &InputSpec) -> Result<Vec<f32>, Rejection> {
-        let radiograph = quality::accept(Acquired::from_image(self.to_image()))?;
+        let radiograph = quality::accept(Acquired::from_image(self.to_image())).map_err(|refused| refused.rejection)?;
         Ok(preprocess(&radiograph, spec).values)
     }
 }

@@ -111,7 +111,8 @@ impl Block {
         }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    /// `[n, in, h, w]` → `[n, out, ⌈h/stride⌉, ⌈w/stride⌉]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let mut y = x.clone();
         for layer in [&self.expand, &self.depthwise].into_iter().flatten() {
             y = relu6(layer.forward(y));

@@ -8,9 +8,13 @@ use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::store::ModuleRecord;
 use serde::{Deserialize, Serialize};
 
-use super::{TrainingError, io_error};
+use super::{Optimisers, TrainingError, io_error};
 use crate::network::Network;
 use crate::network::weights::Weights;
+
+const NETWORK: &str = "network.bpk";
+const TRUNK_OPTIMISER: &str = "trunk-optimiser.bpk";
+const HEAD_OPTIMISER: &str = "head-optimiser.bpk";
 
 /// Where a run stands.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,27 +75,31 @@ impl Checkpoint {
     pub(super) fn read(
         &self,
         network: Network,
-        optimiser: ModuleOptimizer,
-    ) -> Result<(Network, ModuleOptimizer, Weights), TrainingError> {
+        optimisers: Optimisers,
+    ) -> Result<(Network, Optimisers, Weights), TrainingError> {
         let folder = self.found().unwrap_or(&self.place);
         let bad = |path: &Path, error: &dyn std::fmt::Display| TrainingError::Checkpoint {
             path: path.into(),
             detail: format!("not a checkpoint of this network: {error}"),
         };
-        let path = folder.join("network.bpk");
+        let path = folder.join(NETWORK);
         let record = ModuleRecord::load(&path).map_err(|e| bad(&path, &e))?;
         let network = network.try_load_record(record).map_err(|e| bad(&path, &e))?;
-        let path = folder.join("optimiser.bpk");
-        let record = OptimizerRecord::load(&path).map_err(|e| bad(&path, &e))?;
-        let optimiser = optimiser.load_record(record);
+        let load = |name, optimiser: ModuleOptimizer| {
+            let path = folder.join(name);
+            let record = OptimizerRecord::load(&path).map_err(|e| bad(&path, &e))?;
+            Ok::<_, TrainingError>(optimiser.load_record(record))
+        };
+        let optimisers =
+            Optimisers { trunk: load(TRUNK_OPTIMISER, optimisers.trunk)?, head: load(HEAD_OPTIMISER, optimisers.head)? };
         let (average, _) = Weights::read(&folder.join("average.safetensors"))?;
-        Ok((network, optimiser, average))
+        Ok((network, optimisers, average))
     }
 
     pub(super) fn write(
         &self,
         network: &Network,
-        optimiser: &ModuleOptimizer,
+        optimisers: &Optimisers,
         average: &Weights,
         state: &State,
     ) -> Result<(), TrainingError> {
@@ -101,15 +109,17 @@ impl Checkpoint {
         };
         let _ = fs::remove_dir_all(&self.new);
         fs::create_dir_all(&self.new).map_err(io_error(&self.new))?;
-        let path = self.new.join("network.bpk");
+        let path = self.new.join(NETWORK);
         network.clone().into_record().save(&path).map_err(|e| failed(&path, &e))?;
-        let path = self.new.join("optimiser.bpk");
-        optimiser.to_record().save(&path).map_err(|e| failed(&path, &e))?;
+        for (name, optimiser) in [(TRUNK_OPTIMISER, &optimisers.trunk), (HEAD_OPTIMISER, &optimisers.head)] {
+            let path = self.new.join(name);
+            optimiser.to_record().save(&path).map_err(|e| failed(&path, &e))?;
+        }
         average.write(&self.new.join("average.safetensors"), &Default::default())?;
         let path = self.new.join("state.json");
         let text = serde_json::to_vec_pretty(state).map_err(|e| failed(&path, &e))?;
         crate::files::replace(&path, &text).map_err(io_error(&path))?;
-        for name in ["network.bpk", "optimiser.bpk"] {
+        for name in [NETWORK, TRUNK_OPTIMISER, HEAD_OPTIMISER] {
             let path = self.new.join(name);
             fs::File::open(&path).and_then(|file| file.sync_all()).map_err(io_error(&path))?;
         }

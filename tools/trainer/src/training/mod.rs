@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::Module;
-use burn::optim::{AdamWConfig, GradientsParams};
+use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::json;
 
@@ -110,6 +110,12 @@ pub struct Outcome {
     pub score: f64,
 }
 
+/// One optimiser for each part, as the parts learn at different rates.
+struct Optimisers {
+    trunk: ModuleOptimizer,
+    head: ModuleOptimizer,
+}
+
 /// Film inputs to look at during training.
 struct Looked {
     films: Vec<Named>,
@@ -166,11 +172,11 @@ pub fn train(order: &Order) -> Result<Outcome, TrainingError> {
     if training.gradient_norm > 0.0 {
         optimiser = optimiser.with_grad_clipping(Some(GradientClippingConfig::Norm(training.gradient_norm)));
     }
-    let mut optimiser = optimiser.init();
+    let mut optimisers = Optimisers { trunk: optimiser.init(), head: optimiser.init() };
     let mut average = Weights::of(&network);
     let mut state = match resumed {
         Some(state) => {
-            (network, optimiser, average) = checkpoint.read(network, optimiser)?;
+            (network, optimisers, average) = checkpoint.read(network, optimisers)?;
             log::info!("going on after step {} of {}", state.step, training.steps);
             state
         }
@@ -188,7 +194,7 @@ pub fn train(order: &Order) -> Result<Outcome, TrainingError> {
         let rate = schedule::rate(batch.step, training.steps, training.learning_rate, training.warm_up);
         let count = batch.labels.len();
         let loss;
-        (network, loss) = step(network, &mut optimiser, &batch, rate, recipe, &training_device);
+        (network, loss) = step(network, &mut optimisers, &batch, rate, recipe, &training_device);
         if !loss.is_finite() {
             return Err(TrainingError::Diverged { step: batch.step + 1, loss });
         }
@@ -216,7 +222,7 @@ pub fn train(order: &Order) -> Result<Outcome, TrainingError> {
         }
         let stop = training.patience > 0 && state.looks_since_best >= training.patience;
         if state.step % training.checkpoint_every == 0 || last || stop {
-            checkpoint.write(&network, &optimiser, &average, &state)?;
+            checkpoint.write(&network, &optimisers, &average, &state)?;
         }
         if stop {
             progress.say(&format!("no better for {} looks: stopped", training.patience));
@@ -292,7 +298,7 @@ fn tensor(inputs: Vec<f32>, count: usize, recipe: &Recipe, device: &Device) -> T
 
 fn step(
     network: Network,
-    optimiser: &mut burn::optim::ModuleOptimizer,
+    optimisers: &mut Optimisers,
     batch: &Batch,
     rate: f64,
     recipe: &Recipe,
@@ -301,9 +307,13 @@ fn step(
     let inputs = tensor(batch.inputs.clone(), batch.labels.len(), recipe, device);
     let logits = network.forward(inputs);
     let loss = loss::loss(logits, &batch.labels, recipe.file.training.label_smoothing);
-    let gradients = GradientsParams::from_grads(loss.backward(), &network);
-    let value = loss.into_scalar();
-    (optimiser.step(rate, network, gradients), value)
+    let mut gradients = loss.backward();
+    let for_trunk = GradientsParams::from_module(&mut gradients, &network.trunk);
+    let for_head = GradientsParams::from_module(&mut gradients, &network.head);
+    let Network { trunk, head } = network;
+    let trunk = optimisers.trunk.step(rate * recipe.file.training.trunk_rate, trunk, for_trunk);
+    let head = optimisers.head.step(rate, head, for_head);
+    (Network { trunk, head }, loss.into_scalar())
 }
 
 /// Probabilities of the looked-at films, by network `network`.

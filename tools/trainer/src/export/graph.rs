@@ -1,0 +1,160 @@
+//! A folded network as an ONNX graph, with the Grad-CAM maps of all classes computed in it.
+
+use burn::tensor::Tensor;
+
+use super::onnx::{Attribute, Graph};
+use crate::network::mobilenet_v2::{ConvNorm, FEATURES};
+use crate::network::{CLASSES, HIDDEN, Network};
+
+/// Names in the graph.
+pub const INPUT: &str = "image";
+/// `[1, 3]`, in the order of `Finding::ALL`.
+pub const LOGITS: &str = "logits";
+/// `[1, 3, h, w]`, not negative.
+pub const MAPS: &str = "maps";
+/// `[1, 1280]`.
+pub const FEATURE_VECTOR: &str = "features";
+
+/// A network that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum GraphError {
+    /// Batch normalisation is still there.
+    #[error("{layer} has batch normalisation: fold the network before it is written")]
+    NotFolded {
+        /// Which layer.
+        layer: String,
+    },
+    /// A tensor that is not f32.
+    #[error("{name} cannot be read: {detail}")]
+    Values {
+        /// Which tensor.
+        name: String,
+        /// What burn says.
+        detail: String,
+    },
+}
+
+fn values<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<Vec<f32>, GraphError> {
+    let read = tensor.into_data().try_to_vec::<f32>();
+    read.map_err(|e| GraphError::Values { name: name.into(), detail: format!("{e:?}") })
+}
+
+/// The ONNX file of `network`, for inputs `[1, 1, height, width]`. Weights in half precision, biases in single.
+///
+/// # Errors
+/// When the network was not folded.
+pub fn write(network: &Network, height: usize, width: usize) -> Result<Vec<u8>, GraphError> {
+    let mut graph = Graph::new("lightbox");
+    graph.input(INPUT, &[1, 1, height, width]);
+    graph.floats("zero", &[], &[0.0]);
+    graph.floats("six", &[], &[6.0]);
+
+    let (mut x, mut rows, mut columns) = (INPUT.to_string(), height, width);
+    for (number, block) in network.trunk.features.iter().enumerate() {
+        let entry = x.clone();
+        let clipped = |graph: &mut Graph, y: String| {
+            let name = format!("{y}.relu6");
+            graph.operator("Clip", &name, &[&y, "zero", "six"], vec![]);
+            name
+        };
+        for (name, layer) in [("expand", &block.expand), ("depthwise", &block.depthwise)] {
+            if let Some(layer) = layer {
+                let y = convolution(&mut graph, layer, &format!("block{number}.{name}"), &x)?;
+                x = clipped(&mut graph, y);
+            }
+        }
+        x = convolution(&mut graph, &block.project, &format!("block{number}.project"), &x)?;
+        if block.activated {
+            x = clipped(&mut graph, x);
+        }
+        if block.residual {
+            let sum = format!("block{number}.sum");
+            graph.operator("Add", &sum, &[&x, &entry], vec![]);
+            x = sum;
+        }
+        (rows, columns) = (rows.div_ceil(block.stride), columns.div_ceil(block.stride));
+    }
+
+    graph.operator("GlobalAveragePool", "pooled", &[&x], vec![]);
+    graph.operator("Flatten", FEATURE_VECTOR, &["pooled"], vec![Attribute::int("axis", 1)]);
+    let head = &network.head;
+    let mut entry = FEATURE_VECTOR;
+    for (name, sum, layer) in
+        [("w1", "sum1", &head.first), ("w2", "sum2", &head.second), ("w3", LOGITS, &head.last)]
+    {
+        let [input, output] = layer.weight.dims();
+        graph.halves(name, &[input, output], &values(name, layer.weight.val())?);
+        let bias = format!("{name}.bias");
+        match &layer.bias {
+            Some(b) => graph.floats(&bias, &[output], &values(&bias, b.val())?),
+            None => graph.floats(&bias, &[output], &vec![0.0; output]),
+        }
+        graph.operator("Gemm", sum, &[entry, name, &bias], vec![]);
+        match sum {
+            "sum1" => {
+                graph.operator("Relu", "hidden1", &["sum1"], vec![]);
+                entry = "hidden1";
+            }
+            "sum2" => {
+                graph.operator("Relu", "hidden2", &["sum2"], vec![]);
+                entry = "hidden2";
+            }
+            _ => {}
+        }
+    }
+    maps(&mut graph, &x, rows, columns);
+    graph.output(LOGITS, &[1, CLASSES]);
+    graph.output(MAPS, &[1, CLASSES, rows, columns]);
+    graph.output(FEATURE_VECTOR, &[1, FEATURES]);
+    Ok(graph.into_bytes())
+}
+
+/// Grad-CAM (Selvaraju 2017), exactly: pooling followed by linear layers with ReLU has the derivative
+/// `∂logit/∂pooled = W₃ᵀ·m₂·W₂ᵀ·m₁·W₁ᵀ` with the masks m of the hidden values above zero, and each of the
+/// `rows × columns` places has an equal part in the pooled value.
+fn maps(graph: &mut Graph, last: &str, rows: usize, columns: usize) {
+    for (sum, mask) in [("sum1", "mask1"), ("sum2", "mask2")] {
+        let above = format!("{mask}.above");
+        graph.operator("Greater", &above, &[sum, "zero"], vec![]);
+        graph.operator("Cast", mask, &[&above], vec![Attribute::int("to", 1)]);
+    }
+    let transposed = || vec![Attribute::int("transB", 1)];
+    graph.operator("Transpose", "w3.t", &["w3"], vec![Attribute::ints("perm", &[1, 0])]);
+    // [3, 750], [3, 1000], [3, 1280]
+    graph.operator("Mul", "slope2", &["w3.t", "mask2"], vec![]);
+    graph.operator("Gemm", "slope1.open", &["slope2", "w2"], transposed());
+    graph.operator("Mul", "slope1", &["slope1.open", "mask1"], vec![]);
+    graph.operator("Gemm", "slope0", &["slope1", "w1"], transposed());
+    debug_assert_eq!(HIDDEN.len(), 2);
+
+    let places = rows * columns;
+    graph.integers("shape.flat", &[FEATURES as i64, places as i64]);
+    graph.integers("shape.maps", &[1, CLASSES as i64, rows as i64, columns as i64]);
+    graph.floats("part", &[], &[1.0 / places as f32]);
+    graph.operator("Reshape", "last.flat", &[last, "shape.flat"], vec![]);
+    graph.operator("MatMul", "maps.sum", &["slope0", "last.flat"], vec![]);
+    graph.operator("Mul", "maps.mean", &["maps.sum", "part"], vec![]);
+    graph.operator("Relu", "maps.flat", &["maps.mean"], vec![]);
+    graph.operator("Reshape", MAPS, &["maps.flat", "shape.maps"], vec![]);
+}
+
+fn convolution(graph: &mut Graph, layer: &ConvNorm, name: &str, x: &str) -> Result<String, GraphError> {
+    let conv = &layer.conv;
+    let (None, Some(bias)) = (&layer.norm, &conv.bias) else {
+        return Err(GraphError::NotFolded { layer: name.into() });
+    };
+    let [output, input, kernel, _] = conv.weight.dims();
+    let (weight_name, bias_name) = (format!("{name}.weight"), format!("{name}.bias"));
+    graph.halves(&weight_name, &[output, input, kernel, kernel], &values(&weight_name, conv.weight.val())?);
+    graph.floats(&bias_name, &[output], &values(&bias_name, bias.val())?);
+    let pad = (kernel as i64 - 1) / 2;
+    let attributes = vec![
+        Attribute::ints("kernel_shape", &[kernel as i64; 2]),
+        Attribute::ints("strides", &conv.stride.map(|s| s as i64)),
+        Attribute::ints("pads", &[pad; 4]),
+        Attribute::ints("dilations", &[1, 1]),
+        Attribute::int("group", conv.groups as i64),
+    ];
+    graph.operator("Conv", name, &[x, &weight_name, &bias_name], attributes);
+    Ok(name.to_string())
+}
