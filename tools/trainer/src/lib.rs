@@ -4,12 +4,17 @@
 //! device reads. Films are brought to the network's shape by Lightbox's own `preprocess`, here as on the device.
 
 pub mod augment;
+pub mod calibrate;
 pub mod data;
 mod decode;
+pub mod evaluate;
 pub mod export;
 mod files;
 pub mod metrics;
 pub mod network;
+pub mod novelty;
+pub mod predict;
+pub mod preview;
 pub mod recipe;
 pub mod training;
 mod words;

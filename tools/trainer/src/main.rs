@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use trainer::evaluate::{report, table, write_csv};
+use trainer::export;
 use trainer::recipe::Recipe;
 use trainer::training::{self, Order};
 
@@ -21,6 +23,12 @@ struct Arguments {
 enum Command {
     /// Train a network by a recipe. A run that was cut goes on with --resume.
     Train(Train),
+    /// Draw a sheet of augmented films as the network gets them.
+    Preview(Preview),
+    /// Write a model directory from trained weights: network, calibration, figures, card.
+    Export(Export),
+    /// Judge a model directory by the device's own engine.
+    Evaluate(Evaluate),
 }
 
 #[derive(Args)]
@@ -51,6 +59,69 @@ struct Train {
     resume: bool,
 }
 
+#[derive(Args)]
+struct Preview {
+    /// How to train (TOML).
+    #[arg(long, value_name = "FILE")]
+    recipe: PathBuf,
+    /// Folder with manifest.csv and the films.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Of the split and the draws.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// The picture to write (PNG).
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+struct Export {
+    /// Weights written by `trainer train` (weights.safetensors, or one of weights/ in its folder).
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// The folder that they were trained on.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The model directory to write; an older model in it is replaced.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Threads [default: one a processor].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+}
+
+/// Which films a model is judged by.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Films {
+    /// Patients of the training sources whom the network did not learn from.
+    HeldOut,
+    /// Hospitals that it never saw.
+    External,
+}
+
+#[derive(Args)]
+struct Evaluate {
+    /// The model directory.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Folder with manifest.csv and the films.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// By which films.
+    #[arg(long, value_enum, default_value = "external")]
+    films: Films,
+    /// Also write the figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Also write every film's prediction as CSV.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Threads [default: one a processor].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).format_timestamp(None).init();
@@ -66,6 +137,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         Command::Train(train) => run_train(train),
+        Command::Preview(preview) => run_preview(preview),
+        Command::Export(export) => run_export(export),
+        Command::Evaluate(evaluate) => run_evaluate(evaluate),
     }
 }
 
@@ -93,5 +167,49 @@ fn run_train(train: Train) -> Result<(), Box<dyn std::error::Error>> {
     };
     let outcome = training::train(&order)?;
     println!("step {}, score {:.3}: {}", outcome.step, outcome.score, outcome.weights.display());
+    Ok(())
+}
+
+fn run_export(export: Export) -> Result<(), Box<dyn std::error::Error>> {
+    set_threads(export.threads)?;
+    let order = export::Order { weights: export.weights, data: export.data, out: export.out };
+    let (held_out, external) = export::export(&order)?;
+    println!("Held-out patients:\n\n{}\nExternal films:\n\n{}", table(&held_out), table(&external));
+    println!("{}", order.out.display());
+    Ok(())
+}
+
+fn run_evaluate(evaluate: Evaluate) -> Result<(), Box<dyn std::error::Error>> {
+    set_threads(evaluate.threads)?;
+    let parts = export::parts_of(&evaluate.model, &evaluate.data)?;
+    let (films, what) = match evaluate.films {
+        Films::HeldOut => (parts.held_out, "held-out films"),
+        Films::External => (parts.external, "external films"),
+    };
+    let judged = export::judged(&evaluate.model, &evaluate.data, &films, what)?;
+    let report = report(&judged);
+    if let Some(path) = &evaluate.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&report)?).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    if let Some(path) = &evaluate.csv {
+        write_csv(path, &judged).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    println!("{}", table(&report));
+    Ok(())
+}
+
+fn run_preview(preview: Preview) -> Result<(), Box<dyn std::error::Error>> {
+    let recipe = Recipe::read(&preview.recipe)?;
+    let order = Order {
+        recipe,
+        data: preview.data,
+        weights: PathBuf::new(),
+        out: PathBuf::new(),
+        seed: preview.seed,
+        resume: false,
+    };
+    let films = training::training_films(&order)?;
+    trainer::preview::write_sheet(&films, &order.recipe, &preview.out)?;
+    println!("{}", preview.out.display());
     Ok(())
 }

@@ -38,10 +38,12 @@ pub(super) fn uneven(plane: &mut Plane, strength: f32, random: &mut impl Rng) {
             let (add, power) = (much_light * light.at(u, v), (much_curve * curve.at(u, v)).exp());
             let end = (x0 + 4).min(plane.width);
             for grey in &mut plane.greys[y * plane.width + x0..y * plane.width + end] {
-                *grey = (grey.max(0.0).powf(power) + add).clamp(0.0, 1.0);
+                // Not clipped: what is burnt out has no ranks left.
+                *grey = grey.max(0.0).powf(power) + add;
             }
         }
     }
+    plane.stretch_to_full_scale();
 }
 
 /// What a scanner, a viewer or the modality's own edge enhancement does.
@@ -51,8 +53,9 @@ pub(super) fn sharpen_or_blur(plane: &mut Plane, random: &mut impl Rng) {
     // Below 0 the picture moves towards its blurred self, above 0 away from it.
     let amount = if radius <= 2 { between(-1.0, 1.2, random) } else { between(-0.3, 1.0, random) };
     for (grey, soft) in plane.greys.iter_mut().zip(&soft.greys) {
-        *grey = (*grey + amount * (*grey - soft)).clamp(0.0, 1.0);
+        *grey += amount * (*grey - soft);
     }
+    plane.stretch_to_full_scale();
 }
 
 /// Normal noise with a standard deviation of up to `largest`.

@@ -56,9 +56,9 @@ pub struct Skipped {
 
 /// Reads the film at `path` and asks whether the device would take it.
 fn read_one(path: &Path) -> Result<Film, String> {
-    let acquired = crate::decode::read_film(path)?;
+    let acquired = crate::decode::read_film(path).map_err(|rejection| rejection.to_string())?;
     let film = Film::from_image(&acquired.image);
-    quality::accept(acquired).map_err(|rejection| rejection.to_string())?;
+    quality::accept(acquired).map_err(|refused| refused.rejection.to_string())?;
     Ok(film)
 }
 
@@ -97,4 +97,14 @@ pub fn read_all(
         }
         _ => Ok((kept, skipped)),
     }
+}
+
+/// The network input that the device makes of the file at `path`.
+///
+/// # Errors
+/// What is wrong with the film.
+pub fn device_input(path: &Path, spec: &InputSpec) -> Result<Vec<f32>, String> {
+    let acquired = crate::decode::read_film(path).map_err(|rejection| rejection.to_string())?;
+    let film = quality::accept(acquired).map_err(|refused| refused.rejection.to_string())?;
+    Ok(preprocess(&film, spec).values)
 }

@@ -257,6 +257,16 @@ fn report_parts(parts: &Parts) {
     }
 }
 
+/// The training films of `order`, as training would draw them.
+///
+/// # Errors
+/// When the data cannot be used.
+pub fn training_films(order: &Order) -> Result<TrainingFilms, TrainingError> {
+    let mut parts = split::split(manifest::read(&order.data)?, &order.recipe, order.seed)?;
+    parts.held_out.truncate(1);
+    Ok(load(order, parts)?.0)
+}
+
 fn load(order: &Order, parts: Parts) -> Result<(TrainingFilms, Looked), TrainingError> {
     let recipe = &order.recipe;
     let chosen = split::thinned(&parts.held_out, recipe.file.training.evaluate_films, order.seed);

@@ -1,0 +1,140 @@
+//! `MODEL_CARD.md`: what the model is, in plain words, with every number taken from the manifest and the reports.
+
+use std::fmt::Write as _;
+
+use lightbox::bundle::manifest::ManifestFile;
+use serde_json::Value;
+
+use super::Precision;
+use crate::evaluate::{Report, table};
+use crate::metrics::Rate;
+
+/// The card of the model that `file` describes.
+pub(super) fn card(file: &ManifestFile, held_out: &Report, external: &Report, precision: &Precision) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "# {} {}\n", file.name, file.version);
+    let _ = writeln!(
+        text,
+        "A MobileNetV2 that sorts frontal chest radiographs into Covid-19 pneumonia, other pneumonia and normal. It \
+         started from ImageNet weights and was trained on public collections. **It is a research work, not a medical \
+         device. No one may be treated, sent home or isolated on its word alone.** A film called normal does not mean \
+         that the patient has no Covid-19: many infected people have normal films.\n"
+    );
+    let _ = writeln!(text, "## How good it is\n");
+    let _ = writeln!(
+        text,
+        "What counts is how it does in hospitals that it has never seen. The external films below come from such \
+         places; they were used for nothing but this table.\n"
+    );
+    let share = |rate: &Option<Rate>| {
+        rate.map_or_else(
+            || "not measured".to_string(),
+            |r| {
+                let (p, l, h) = (r.rate * 100.0, r.low * 100.0, r.high * 100.0);
+                format!("{p:.1} % (95 % interval {l:.1} to {h:.1}; {} of {})", r.hits, r.of)
+            },
+        )
+    };
+    for (name, report) in [("External films", external), ("Held-out patients of the training sources", held_out)] {
+        let auc = report.all.auc.map_or_else(
+            || "not measured".to_string(),
+            |a| format!("{:.3} (95 % interval {:.3} to {:.3})", a.auc, a.low, a.high),
+        );
+        let _ = writeln!(
+            text,
+            "- {name}: AUC {auc}; sensitivity for Covid-19 {}, specificity {} where the likeliest class is taken; {} of \
+             the Covid-19 films were not called free of it.",
+            share(&report.all.sensitivity),
+            share(&report.all.specificity),
+            share(&report.all.rule_out_sensitivity)
+        );
+    }
+    let _ = writeln!(
+        text,
+        "\nHeld-out patients come from the hospitals that the network learned from. It can tell those hospitals apart \
+         by things that have nothing to do with disease, and as most of them sent films of one class only, the figures \
+         on held-out patients say little about Covid-19. Believe the external ones.\n"
+    );
+    let _ = writeln!(
+        text,
+        "In the tables, sensitivity and specificity take the likeliest class; the rule-out columns ask who is called \
+         free of Covid-19, the rule-in columns who is called to have it; between the two lines the device says that it \
+         cannot say. Rates are of the films that were read, with 95 % intervals (Wilson); intervals of the AUC are \
+         bootstrapped by patient.\n"
+    );
+    let _ = writeln!(text, "### External films, by source\n\n{}", table(external));
+    let _ = writeln!(text, "### Held-out patients, by source\n\n{}", table(held_out));
+
+    let _ = writeln!(text, "## What it was trained on\n");
+    let films = &file.training["films"];
+    for (key, name) in [("training", "Trained on"), ("held_out", "Held out for choosing"), ("external", "External")] {
+        let _ = writeln!(text, "{name}:\n\n| source | Covid-19 | pneumonia | normal | other disease |\n|---|---|---|---|---|");
+        for (source, labels) in films[key].as_object().into_iter().flatten() {
+            let count = |label: &str| labels[label].as_u64().unwrap_or(0);
+            let (covid, pneumonia) = (count("covid19"), count("pneumonia"));
+            let _ = writeln!(text, "| {source} | {covid} | {pneumonia} | {} | {} |", count("normal"), count("other"));
+        }
+        text.push('\n');
+    }
+    let number = |value: &Value| value.as_f64().map_or_else(|| "unknown".to_string(), |v| format!("{v}"));
+    let _ = writeln!(
+        text,
+        "Patients, and patients linked by near-duplicate images, were never on both sides. {} steps of {} films, seed {}. \
+         The recipe is in `manifest.json`.\n",
+        number(&file.training["steps"]),
+        number(&file.training["recipe"]["training"]["batch"]),
+        number(&file.training["seed"])
+    );
+
+    let _ = writeln!(text, "## How it decides\n");
+    let point = &file.operating_point;
+    let _ = writeln!(
+        text,
+        "- Input: {} × {} pixels, one grey channel, {} % of the film cut off at each edge, {}, greys {}.",
+        file.input.width,
+        file.input.height,
+        file.input.border * 100.0,
+        if file.input.fit == "stretch" { "stretched to shape" } else { "on black bars" },
+        if file.input.grey_scale == "equalised" { "equalised by rank" } else { "as shown" },
+    );
+    let _ = writeln!(text, "- Probabilities: softmax of the logits divided by {:.3}.", file.calibration.temperature);
+    let _ = writeln!(
+        text,
+        "- Covid-19 from {:.3} on; free of Covid-19 up to {:.3}; between them, cannot say. Without Covid-19: pneumonia up \
+         to a share of normal of {:.3}, normal from {:.3} on.",
+        point.rule_in, point.rule_out, point.pneumonia_below, point.normal_above
+    );
+    let _ = writeln!(text, "- Chosen {}.", point.chosen_for);
+    match &file.out_of_distribution {
+        Some(novelty) => {
+            let _ = writeln!(
+                text,
+                "- Films whose features differ from those of training films are refused ({} directions, limit {:.0}).",
+                novelty.projection.len(),
+                novelty.limit
+            );
+        }
+        None => {
+            let _ = writeln!(text, "- Films unlike the training films are not recognised as such.");
+        }
+    }
+    let _ = writeln!(
+        text,
+        "- Weights are stored in half precision: on {} films no probability moved by more than {:.1e}; the device's engine \
+         and the trainer agree to {:.1e}.\n",
+        precision.films, precision.to_single, precision.of_engine
+    );
+
+    let _ = writeln!(text, "## Limits\n");
+    let _ = writeln!(
+        text,
+        "- Frontal chest films only. Children of the training data are all from one hospital and have no Covid-19 films.\n\
+         - The labels of several sources were mined from reports by programs; those of published figures show severe and \
+         textbook cases.\n\
+         - The lines were chosen at the share of Covid-19 in the held-out films; where fewer patients are ill, more of \
+         those called Covid-19 are not.\n\
+         - The map shows where the network looked, not where the disease is.\n\
+         - Licences differ from image to image; no image is part of this model."
+    );
+    text
+}
