@@ -243,7 +243,9 @@ mod tests {
         let films = films(6000, 1.0);
         let rates = rates();
         let found = calibrate(&films, &rates).expect("films of all classes");
-        let covid = |f: &HeldOut| Probabilities::from_logits(f.logits, found.temperature).expect("finite").of(Finding::Covid19).get();
+        let covid = |f: &HeldOut| {
+            Probabilities::from_logits(f.logits, found.temperature).expect("finite").of(Finding::Covid19).get()
+        };
         for source in ["A", "B"] {
             let of = |keep: &dyn Fn(&HeldOut) -> bool, right: &dyn Fn(&HeldOut) -> bool| {
                 let kept: Vec<&HeldOut> = films.iter().filter(|f| f.source == source && keep(f)).collect();

@@ -193,8 +193,20 @@ pub fn table(report: &Report) -> String {
         None => "–".into(),
     };
     let header = [
-        "films", "Covid-19", "others", "rejected", "cannot say", "sensitivity", "specificity", "rule-out sensitivity",
-        "rule-out specificity", "rule-in sensitivity", "rule-in specificity", "AUC", "accuracy of 3", "ECE",
+        "films",
+        "Covid-19",
+        "others",
+        "rejected",
+        "cannot say",
+        "sensitivity",
+        "specificity",
+        "rule-out sensitivity",
+        "rule-out specificity",
+        "rule-in sensitivity",
+        "rule-in specificity",
+        "AUC",
+        "accuracy of 3",
+        "ECE",
     ];
     let _ = writeln!(text, "| {} |", header.join(" | "));
     let _ = writeln!(text, "|{}", "---|".repeat(header.len()));
@@ -224,8 +236,11 @@ pub fn table(report: &Report) -> String {
         let _ = writeln!(text, "\nAUC of Covid-19 films of one source against other films of another:\n");
         let _ = writeln!(text, "| sources | AUC | films with | without |\n|---|---|---|---|");
         for (name, a) in &report.auc_across {
-            let _ =
-                writeln!(text, "| {name} | {:.3} ({:.3}–{:.3}) | {} | {} |", a.auc, a.low, a.high, a.positives, a.negatives);
+            let _ = writeln!(
+                text,
+                "| {name} | {:.3} ({:.3}–{:.3}) | {} | {} |",
+                a.auc, a.low, a.high, a.positives, a.negatives
+            );
         }
     }
     text
@@ -238,7 +253,16 @@ pub fn table(report: &Report) -> String {
 pub fn write_csv(path: &Path, films: &[Judged]) -> io::Result<()> {
     let mut writer = csv::Writer::from_path(path)?;
     writer.write_record([
-        "file", "source", "group_id", "label", "verdict", "reason", "covid19", "pneumonia", "normal", "novelty",
+        "file",
+        "source",
+        "group_id",
+        "label",
+        "verdict",
+        "reason",
+        "covid19",
+        "pneumonia",
+        "normal",
+        "novelty",
     ])?;
     for film in films {
         let number = |value: Option<f32>| value.map_or_else(String::new, |v| format!("{v:.5}"));
@@ -320,7 +344,10 @@ mod tests {
     #[test]
     fn the_table_has_a_row_for_each_source_and_one_for_all() {
         let text = table(&report(&films()));
-        let rows: Vec<&str> = text.lines().filter(|l| l.starts_with("| A |") || l.starts_with("| B |") || l.starts_with("| all |")).collect();
+        let rows: Vec<&str> = text
+            .lines()
+            .filter(|l| l.starts_with("| A |") || l.starts_with("| B |") || l.starts_with("| all |"))
+            .collect();
         assert_eq!(rows.len(), 3, "{text}");
         assert!(rows.iter().all(|r| r.matches('|').count() == 15), "{text}");
     }

@@ -6,7 +6,6 @@
 pub mod augment;
 pub mod calibrate;
 pub mod data;
-mod decode;
 pub mod evaluate;
 pub mod export;
 mod files;

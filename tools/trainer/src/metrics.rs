@@ -124,7 +124,13 @@ mod tests {
         let mut pairs = (0.0, 0.0);
         for (score, _) in films.iter().filter(|f| f.1) {
             for (other, _) in films.iter().filter(|f| !f.1) {
-                pairs.0 += if score > other { 1.0 } else if score == other { 0.5 } else { 0.0 };
+                pairs.0 += if score > other {
+                    1.0
+                } else if score == other {
+                    0.5
+                } else {
+                    0.0
+                };
                 pairs.1 += 1.0;
             }
         }
@@ -144,7 +150,8 @@ mod tests {
 
     #[test]
     fn an_interval_over_groups_is_wider_than_over_films() {
-        let films: Vec<(f64, bool)> = (0..400).map(|i| (f64::from(i * 7919 % 400) + if i % 2 == 0 { 60.0 } else { 0.0 }, i % 2 == 0)).collect();
+        let films: Vec<(f64, bool)> =
+            (0..400).map(|i| (f64::from(i * 7919 % 400) + if i % 2 == 0 { 60.0 } else { 0.0 }, i % 2 == 0)).collect();
         let names: Vec<String> = (0..400).map(|i| i.to_string()).collect();
         let single: Vec<&str> = names.iter().map(String::as_str).collect();
         // The same films, each five times over, in one group.

@@ -92,7 +92,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// Directions that are the same in every run and unlike each other.
 fn start(count: usize, width: usize) -> Vec<Vec<f64>> {
-    let value = |i: usize, j: usize| (((i * 7919 + j * 104_729) % 1009) as f64 / 1009.0 - 0.5) * (1.0 + (j % (i + 2)) as f64);
+    let value =
+        |i: usize, j: usize| (((i * 7919 + j * 104_729) % 1009) as f64 / 1009.0 - 0.5) * (1.0 + (j % (i + 2)) as f64);
     orthonormal((0..count).map(|i| (0..width).map(|j| value(i, j)).collect()).collect())
 }
 
@@ -142,7 +143,9 @@ mod tests {
             .map(|_| {
                 let (a, b) = (random.random_range(-10.0..10.0f32), random.random_range(-5.0..5.0f32));
                 (0..20)
-                    .map(|j| 3.0 + random.random_range(-0.1..0.1) + if j % 2 == 0 { a } else { b * (j as f32 - 10.0) / 5.0 })
+                    .map(|j| {
+                        3.0 + random.random_range(-0.1..0.1) + if j % 2 == 0 { a } else { b * (j as f32 - 10.0) / 5.0 }
+                    })
                     .collect()
             })
             .collect()

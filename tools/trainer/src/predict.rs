@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lightbox::adapters::file::{Limits, read_film};
 use lightbox::bundle::{self, ModelError, VerifiedModel};
 use lightbox::domain::{ModelOutput, Rejection};
 use lightbox::engine::{EngineError, TractClassifier};
@@ -87,7 +88,7 @@ fn ask(
     model: &VerifiedModel,
     path: &Path,
 ) -> Result<Result<ModelOutput, Rejection>, ClassifyError> {
-    let film = match crate::decode::read_film(path).map(quality::accept) {
+    let film = match read_film(path, &Limits::default()).map(quality::accept) {
         Ok(Ok(film)) => film,
         Ok(Err(refused)) => return Ok(Err(refused.rejection)),
         Err(rejection) => return Ok(Err(rejection)),

@@ -403,11 +403,19 @@ impl TryFrom<RecipeFile> for Recipe {
         }
         let [low, high] = a.resolution_px;
         if !(16 <= low && low <= high && high <= 1024) {
-            return Err(value("augment.resolution_px", format!("[{low}, {high}]"), "two numbers from 16 to 1024 in order"));
+            return Err(value(
+                "augment.resolution_px",
+                format!("[{low}, {high}]"),
+                "two numbers from 16 to 1024 in order",
+            ));
         }
         let [low, high] = a.jpeg_quality;
         if !(1 <= low && low <= high && high <= 100) {
-            return Err(value("augment.jpeg_quality", format!("[{low}, {high}]"), "two numbers from 1 to 100 in order"));
+            return Err(value(
+                "augment.jpeg_quality",
+                format!("[{low}, {high}]"),
+                "two numbers from 1 to 100 in order",
+            ));
         }
 
         let o = &file.operating_point;
@@ -473,7 +481,11 @@ mod tests {
     fn a_value_outside_its_range_is_named_with_the_range() {
         check("batch = 32", "batch = 0", "training.batch is 0, expected 1 to 1024");
         check("dropout = 0.5", "dropout = 1.5", "network.dropout is 1.5, expected 0 to 0.95");
-        check("jpeg_quality = [25, 95]", "jpeg_quality = [95, 25]", "augment.jpeg_quality is [95, 25], expected two numbers");
+        check(
+            "jpeg_quality = [25, 95]",
+            "jpeg_quality = [95, 25]",
+            "augment.jpeg_quality is [95, 25], expected two numbers",
+        );
         check("height = 192", "height = 3", "input: height is 3, expected 32 to 1024");
     }
 
@@ -484,6 +496,10 @@ mod tests {
 
     #[test]
     fn a_source_that_is_not_listed_cannot_be_left_out() {
-        check("left_out_sources = []", "left_out_sources = [\"Atlantis\"]", "training.left_out_sources is Atlantis, expected one of Cohen");
+        check(
+            "left_out_sources = []",
+            "left_out_sources = [\"Atlantis\"]",
+            "training.left_out_sources is Atlantis, expected one of Cohen",
+        );
     }
 }

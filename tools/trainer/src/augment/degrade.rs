@@ -14,7 +14,12 @@ struct Field {
 impl Field {
     fn draw(random: &mut impl Rng) -> Self {
         let mut wave = || {
-            [between(-1.2, 1.2, random), between(-1.2, 1.2, random), between(0.0, 1.0, random), between(0.3, 1.0, random)]
+            [
+                between(-1.2, 1.2, random),
+                between(-1.2, 1.2, random),
+                between(0.0, 1.0, random),
+                between(0.3, 1.0, random),
+            ]
         };
         Self { waves: [wave(), wave(), wave()] }
     }

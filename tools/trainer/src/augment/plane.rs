@@ -118,7 +118,11 @@ mod tests {
 
     #[test]
     fn resizing_and_blurring_keep_a_slope_a_slope() {
-        let plane = Plane::new(60, 40, (0..2400).map(|i| (i % 60) as f32 / 59.0 * 0.5 + (i / 60) as f32 / 39.0 * 0.5).collect());
+        let plane = Plane::new(
+            60,
+            40,
+            (0..2400).map(|i| (i % 60) as f32 / 59.0 * 0.5 + (i / 60) as f32 / 39.0 * 0.5).collect(),
+        );
         let small = plane.clone().resized(20);
         assert!((small.greys[10 * 20 + 10] - 0.5).abs() < 0.05);
         assert!(small.greys[19 * 20 + 2] > small.greys[2 * 20 + 2]);

@@ -43,9 +43,8 @@ fn sample(film: &Film, x: f32, y: f32) -> f32 {
     let (left, top) = (x.floor(), y.floor());
     let (right_share, lower_share) = (x - left, y - top);
     let (left, top) = (left as isize, top as isize);
-    let at = |x: isize, y: isize| {
-        f32::from(film.greys[(y.clamp(0, height - 1) * width + x.clamp(0, width - 1)) as usize])
-    };
+    let at =
+        |x: isize, y: isize| f32::from(film.greys[(y.clamp(0, height - 1) * width + x.clamp(0, width - 1)) as usize]);
     let upper = at(left, top) * (1.0 - right_share) + at(left + 1, top) * right_share;
     let lower = at(left, top + 1) * (1.0 - right_share) + at(left + 1, top + 1) * right_share;
     upper * (1.0 - lower_share) + lower * lower_share

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use lightbox::adapters::file::{Limits, read_film};
 use lightbox::domain::{Acquired, GreyImage, InputSpec, Rejection};
 use lightbox::pipeline::preprocess::preprocess;
 use lightbox::pipeline::quality;
@@ -56,7 +57,7 @@ pub struct Skipped {
 
 /// Reads the film at `path` and asks whether the device would take it.
 fn read_one(path: &Path) -> Result<Film, String> {
-    let acquired = crate::decode::read_film(path).map_err(|rejection| rejection.to_string())?;
+    let acquired = read_film(path, &Limits::default()).map_err(|rejection| rejection.to_string())?;
     let film = Film::from_image(&acquired.image);
     quality::accept(acquired).map_err(|refused| refused.rejection.to_string())?;
     Ok(film)
@@ -104,7 +105,7 @@ pub fn read_all(
 /// # Errors
 /// What is wrong with the film.
 pub fn device_input(path: &Path, spec: &InputSpec) -> Result<Vec<f32>, String> {
-    let acquired = crate::decode::read_film(path).map_err(|rejection| rejection.to_string())?;
+    let acquired = read_film(path, &Limits::default()).map_err(|rejection| rejection.to_string())?;
     let film = quality::accept(acquired).map_err(|refused| refused.rejection.to_string())?;
     Ok(preprocess(&film, spec).values)
 }

@@ -218,9 +218,8 @@ pub fn read(folder: &Path) -> Result<Vec<Row>, DataError> {
             found: found.into(),
             expected,
         };
-        let label = Label::from_manifest(&record.label).ok_or_else(|| {
-            word("label", &record.label, "covid19, pneumonia, bacterial, viral, normal or other")
-        })?;
+        let label = Label::from_manifest(&record.label)
+            .ok_or_else(|| word("label", &record.label, "covid19, pneumonia, bacterial, viral, normal or other"))?;
         let split = match record.split.as_str() {
             "train" => Split::Train,
             "external" => Split::External,
@@ -300,13 +299,19 @@ mod tests {
     fn bacterial_and_viral_pneumonia_are_pneumonia() {
         let rows = read_text(&format!("{HEADER}a,bacterial,train,s,1\nb,viral,external,s,2\nc,other,train,s,\n"))
             .expect("rows");
-        assert_eq!(rows.iter().map(|r| r.label).collect::<Vec<_>>(), [Label::Pneumonia, Label::Pneumonia, Label::Other]);
+        assert_eq!(
+            rows.iter().map(|r| r.label).collect::<Vec<_>>(),
+            [Label::Pneumonia, Label::Pneumonia, Label::Other]
+        );
         assert_eq!((rows[1].split, rows[2].group.as_str()), (Split::External, "c"));
     }
 
     #[test]
     fn what_is_wrong_with_a_manifest_is_said_with_the_line() {
-        check("a,covid19,train,s,1\nb,covid20,train,s,2\n", "line 3: label is \"covid20\", expected covid19, pneumonia");
+        check(
+            "a,covid19,train,s,1\nb,covid20,train,s,2\n",
+            "line 3: label is \"covid20\", expected covid19, pneumonia",
+        );
         check("a,covid19,test,s,1\n", "line 2: split is \"test\", expected train or external");
         check("", "manifest.csv: no films");
         check("a,covid19,train,s,1\na,normal,train,s,2\n", "a is listed more than once");

@@ -79,15 +79,23 @@ mod tests {
                 let source = if i < 10 { "Cohen" } else { "COVID-CXNet" };
                 let label = if i % 10 == 0 { Label::Covid19 } else { Label::Normal };
                 // Film 1 is the only one of its group, the others of Cohen's share one.
-                let group = if i == 1 { "single".into() } else if i < 10 { "many".into() } else { format!("{i}") };
-                let row = Row { file: i.to_string(), label, split: Split::Train, source: source.into(), group, lungs: None };
+                let group = if i == 1 {
+                    "single".into()
+                } else if i < 10 {
+                    "many".into()
+                } else {
+                    format!("{i}")
+                };
+                let row =
+                    Row { file: i.to_string(), label, split: Split::Train, source: source.into(), group, lungs: None };
                 Named { row, source: source.into() }
             })
             .collect();
         let sampler = Sampler::new(&films, &recipe);
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let drawn: Vec<usize> = (0..20_000).filter_map(|_| sampler.draw(&mut random)).collect();
-        let share = |what: &dyn Fn(usize) -> bool| drawn.iter().filter(|i| what(**i)).count() as f64 / drawn.len() as f64;
+        let share =
+            |what: &dyn Fn(usize) -> bool| drawn.iter().filter(|i| what(**i)).count() as f64 / drawn.len() as f64;
         assert!((share(&|i| i % 10 == 0) - 0.5).abs() < 0.02);
         assert!((share(&|i| i < 10) - 0.75).abs() < 0.02);
         assert!((share(&|i| i == 1) - 0.5 * 0.75 * 0.5).abs() < 0.02);

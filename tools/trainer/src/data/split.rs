@@ -217,10 +217,13 @@ mod tests {
         let none: Vec<Row> = rows().into_iter().filter(|r| r.label != Label::Pneumonia).collect();
         let error = split(none, &recipe(|_| ()), 0).expect_err("an empty class").to_string();
         assert!(error.starts_with("no pneumonia films to learn from"), "{error}");
-        let one: Vec<Row> = rows()
-            .into_iter()
-            .map(|r| if r.label == Label::Normal && r.split == Split::Train { Row { group: "x".into(), ..r } } else { r })
-            .collect();
+        let one: Vec<Row> =
+            rows()
+                .into_iter()
+                .map(|r| {
+                    if r.label == Label::Normal && r.split == Split::Train { Row { group: "x".into(), ..r } } else { r }
+                })
+                .collect();
         let error = split(one, &recipe(|_| ()), 0).expect_err("one group").to_string();
         assert!(error.contains("normal films belong to one group (x): at least 2 groups"), "{error}");
     }

@@ -68,7 +68,10 @@ pub(super) fn card(file: &ManifestFile, held_out: &Report, external: &Report, pr
     let _ = writeln!(text, "## What it was trained on\n");
     let films = &file.training["films"];
     for (key, name) in [("training", "Trained on"), ("held_out", "Held out for choosing"), ("external", "External")] {
-        let _ = writeln!(text, "{name}:\n\n| source | Covid-19 | pneumonia | normal | other disease |\n|---|---|---|---|---|");
+        let _ = writeln!(
+            text,
+            "{name}:\n\n| source | Covid-19 | pneumonia | normal | other disease |\n|---|---|---|---|---|"
+        );
         for (source, labels) in films[key].as_object().into_iter().flatten() {
             let count = |label: &str| labels[label].as_u64().unwrap_or(0);
             let (covid, pneumonia) = (count("covid19"), count("pneumonia"));

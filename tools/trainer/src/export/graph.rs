@@ -79,9 +79,7 @@ pub fn write(network: &Network, height: usize, width: usize) -> Result<Vec<u8>, 
     graph.operator("Flatten", FEATURE_VECTOR, &["pooled"], vec![Attribute::int("axis", 1)]);
     let head = &network.head;
     let mut entry = FEATURE_VECTOR;
-    for (name, sum, layer) in
-        [("w1", "sum1", &head.first), ("w2", "sum2", &head.second), ("w3", LOGITS, &head.last)]
-    {
+    for (name, sum, layer) in [("w1", "sum1", &head.first), ("w2", "sum2", &head.second), ("w3", LOGITS, &head.last)] {
         let [input, output] = layer.weight.dims();
         graph.halves(name, &[input, output], &values(name, layer.weight.val())?);
         let bias = format!("{name}.bias");

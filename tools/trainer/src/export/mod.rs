@@ -214,7 +214,9 @@ fn compare_precision(
     let predicted = predict(model, data, &films, "comparing precisions")?;
     films.clear();
     for prediction in &predicted {
-        let (Ok(output), Ok(input)) = (&prediction.answer, device_input(data, &prediction.film, spec)) else { continue };
+        let (Ok(output), Ok(input)) = (&prediction.answer, device_input(data, &prediction.film, spec)) else {
+            continue;
+        };
         let (a, b) = (probabilities(single, &input, spec), probabilities(half, &input, spec));
         let engine = lightbox::domain::Probabilities::from_logits(output.logits, 1.0);
         for finding in Finding::ALL {
@@ -386,7 +388,8 @@ pub fn parts_of(model: &Path, data: &Path) -> Result<Parts, ExportError> {
     let bytes = fs::read(&path).map_err(io_error(&path))?;
     let value: serde_json::Value = serde_json::from_slice(&bytes)?;
     let missing = |key| ExportError::NoMetadata { path: path.clone(), key };
-    let file: RecipeFile = serde_json::from_value(value["training"]["recipe"].clone()).map_err(|_| missing("recipe"))?;
+    let file: RecipeFile =
+        serde_json::from_value(value["training"]["recipe"].clone()).map_err(|_| missing("recipe"))?;
     let seed = value["training"]["seed"].as_u64().ok_or_else(|| missing("seed"))?;
     Ok(split::split(manifest::read(data)?, &file.try_into()?, seed)?)
 }

@@ -57,7 +57,8 @@ impl Network {
                 }
                 param.map(|tensor| {
                     let (device, shape) = (tensor.device(), tensor.dims());
-                    let rounded: Vec<f32> = tensor.into_data().iter::<f32>().map(|v| f16::from_f32(v).to_f32()).collect();
+                    let rounded: Vec<f32> =
+                        tensor.into_data().iter::<f32>().map(|v| f16::from_f32(v).to_f32()).collect();
                     Tensor::from_data(TensorData::new(rounded, shape), &device)
                 })
             }

@@ -17,15 +17,8 @@ pub const FEATURES: usize = 1280;
 pub const BLOCKS: usize = 19;
 
 /// Expansion, output channels, repeats, stride of the first: Table 2 of Sandler 2018.
-const STAGES: [[usize; 4]; 7] = [
-    [1, 16, 1, 1],
-    [6, 24, 2, 2],
-    [6, 32, 3, 2],
-    [6, 64, 4, 2],
-    [6, 96, 3, 1],
-    [6, 160, 3, 2],
-    [6, 320, 1, 1],
-];
+const STAGES: [[usize; 4]; 7] =
+    [[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 3, 2], [6, 64, 4, 2], [6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1]];
 
 /// A convolution and its batch normalisation; after folding the convolution alone, with a bias.
 #[derive(Module, Debug)]

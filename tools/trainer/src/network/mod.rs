@@ -6,7 +6,7 @@ mod fold;
 pub mod mobilenet_v2;
 pub mod weights;
 
-use burn::module::{Module, ModuleMapper, Param, Flag};
+use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};

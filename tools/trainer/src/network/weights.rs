@@ -94,9 +94,7 @@ impl Weights {
             let data = view.data();
             let values = match view.dtype() {
                 Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-                Dtype::F16 => {
-                    data.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
-                }
+                Dtype::F16 => data.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
                 // Batch counters of PyTorch: of no use here.
                 _ if name.ends_with("num_batches_tracked") => continue,
                 found => return Err(WeightsError::Type { path: path.into(), name: name.into(), found }),

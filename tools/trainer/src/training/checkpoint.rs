@@ -90,8 +90,10 @@ impl Checkpoint {
             let record = OptimizerRecord::load(&path).map_err(|e| bad(&path, &e))?;
             Ok::<_, TrainingError>(optimiser.load_record(record))
         };
-        let optimisers =
-            Optimisers { trunk: load(TRUNK_OPTIMISER, optimisers.trunk)?, head: load(HEAD_OPTIMISER, optimisers.head)? };
+        let optimisers = Optimisers {
+            trunk: load(TRUNK_OPTIMISER, optimisers.trunk)?,
+            head: load(HEAD_OPTIMISER, optimisers.head)?,
+        };
         let (average, _) = Weights::read(&folder.join("average.safetensors"))?;
         Ok((network, optimisers, average))
     }

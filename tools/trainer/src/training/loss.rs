@@ -19,7 +19,8 @@ pub(super) fn loss(logits: Tensor<2>, labels: &[Label], smoothing: f32) -> Tenso
     for label in labels {
         match label.finding() {
             Some(finding) => {
-                targets.extend((0..3).map(|c| smoothing / 3.0 + if c == finding.index() { 1.0 - smoothing } else { 0.0 }));
+                targets
+                    .extend((0..3).map(|c| smoothing / 3.0 + if c == finding.index() { 1.0 - smoothing } else { 0.0 }));
                 not_covid.push(0.0);
             }
             None => {

@@ -350,8 +350,7 @@ fn look(network: &Network, looked: &Looked, recipe: &Recipe) -> Look {
     let within: BTreeMap<&str, f64> =
         by_source.iter().filter_map(|(source, films)| Some((*source, auc(films)?))).collect();
     let overall = auc(&all).unwrap_or(0.5);
-    let score =
-        if within.is_empty() { overall } else { within.values().sum::<f64>() / within.len() as f64 };
+    let score = if within.is_empty() { overall } else { within.values().sum::<f64>() / within.len() as f64 };
     let means: BTreeMap<String, f64> = by_source
         .iter()
         .flat_map(|(source, films)| {

@@ -4,7 +4,8 @@
 /// a cosine down to a 10,000th.
 pub(super) fn rate(step: usize, steps: usize, highest: f64, warm_up: f64) -> f64 {
     let (place, rise) = (step as f64 + 0.5, steps as f64 * warm_up);
-    let half_wave = |from: f64, to: f64, share: f64| from + (to - from) * (1.0 - (std::f64::consts::PI * share).cos()) / 2.0;
+    let half_wave =
+        |from: f64, to: f64, share: f64| from + (to - from) * (1.0 - (std::f64::consts::PI * share).cos()) / 2.0;
     if place < rise {
         half_wave(highest / 25.0, highest, place / rise)
     } else {

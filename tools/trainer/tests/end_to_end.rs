@@ -1,0 +1,176 @@
+//! The whole way through the real program on generated films: train, cut, resume, export, judge.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use trainer::network::weights::Weights;
+
+fn trainer() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+    command.env_remove("RUST_LOG");
+    command
+}
+
+fn train(recipe: &Path, data: &Path, weights: &Path, out: &Path) -> Command {
+    let mut command = trainer();
+    command.arg("train").arg("--recipe").arg(recipe).arg("--data").arg(data).arg("--weights").arg(weights);
+    command.arg("--out").arg(out).args(["--threads", "1", "--seed", "5"]);
+    command
+}
+
+#[track_caller]
+fn succeeds(command: &mut Command) -> (String, String) {
+    let output = command.output().expect("the program starts");
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{err}");
+    (out, err)
+}
+
+#[track_caller]
+fn fails(command: &mut Command, message: &str) {
+    let output = command.output().expect("the program starts");
+    let (_, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    let last = err.lines().last().unwrap_or_default();
+    assert!(last.starts_with("trainer: ") && last.contains(message), "{err}");
+    assert!(!err.contains("panicked"), "{err}");
+}
+
+fn texts(output: &Output) -> (String, String) {
+    (String::from_utf8_lossy(&output.stdout).into(), String::from_utf8_lossy(&output.stderr).into())
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_to_the_very_weights_of_one_that_was_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let (data, weights, recipe) =
+        (support::data(folder), support::imagenet_like(folder), support::recipe(folder, |text| text));
+
+    let whole = folder.join("whole");
+    let (_, log) = succeeds(&mut train(&recipe, &data, &weights, &whole));
+    assert!(log.contains("skipped broken.png: "), "{log}");
+    assert!(log.contains("training: 6/6, loss "), "{log}");
+
+    let cut = folder.join("cut");
+    let mut child = train(&recipe, &data, &weights, &cut).stderr(Stdio::null()).spawn().expect("the program starts");
+    let start = Instant::now();
+    while !cut.join("checkpoint/state.json").exists() {
+        assert!(start.elapsed() < Duration::from_secs(120), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    assert!(!cut.join("weights.safetensors").exists(), "the run ended before it was killed");
+
+    fails(&mut train(&recipe, &data, &weights, &cut), "holds a run already: pass --resume");
+    let other = support::recipe(folder, |text| text.replace("dropout = 0.5", "dropout = 0.4"));
+    fails(train(&other, &data, &weights, &cut).arg("--resume"), "was begun with another recipe");
+    let recipe = support::recipe(folder, |text| text);
+    let (_, log) = succeeds(train(&recipe, &data, &weights, &cut).arg("--resume"));
+    assert!(log.contains("going on after step "), "{log}");
+
+    let read = |run: &Path| Weights::read(&run.join("weights.safetensors")).expect("weights");
+    assert_eq!(read(&whole), read(&cut));
+    let steps = |run: &Path| -> Vec<(u64, String)> {
+        let text = fs::read_to_string(run.join("curve.jsonl")).expect("a curve");
+        text.lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("json"))
+            .filter(|v| v.get("loss").is_some())
+            .map(|v| (v["step"].as_u64().expect("a step"), v["loss"].to_string()))
+            .collect()
+    };
+    assert_eq!(steps(&whole), steps(&cut));
+    assert_eq!(steps(&cut).len(), 6);
+
+    exports_and_judges(folder, &data, &whole);
+}
+
+fn exports_and_judges(folder: &Path, data: &Path, run: &Path) {
+    let model = folder.join("model");
+    let export = || {
+        let mut command = trainer();
+        command.arg("export").arg("--weights").arg(run.join("weights.safetensors")).arg("--data").arg(data);
+        command.arg("--out").arg(&model).args(["--threads", "1"]);
+        command
+    };
+    succeeds(&mut export());
+    let verified = lightbox::bundle::open(&model).expect("a whole model");
+    assert_eq!(verified.manifest().name, "lightbox-mobilenetv2");
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(model.join("manifest.json")).expect("a manifest")).expect("json");
+    assert_eq!(manifest["training"]["films"]["external"]["East"]["covid19"], 3);
+    assert_eq!(manifest["metrics"]["external"]["sources"]["East"]["films"]["covid19"], 3);
+    let engine = manifest["metrics"]["half_precision"]["max_probability_difference_of_engine"].as_f64();
+    assert!(engine.is_some_and(|d| d <= 1e-4), "{engine:?}");
+    let card = fs::read_to_string(model.join("MODEL_CARD.md")).expect("a card");
+    assert!(card.contains("not a medical device") && card.contains("| East |"), "{card}");
+
+    // Once more into the same place: the same model, byte for byte.
+    let first = fs::read(model.join("manifest.json")).expect("a manifest");
+    succeeds(&mut export());
+    assert!(first == fs::read(model.join("manifest.json")).expect("a manifest"), "a second export differs");
+
+    let (json, csv) = (folder.join("report.json"), folder.join("films.csv"));
+    let evaluate = || {
+        let mut command = trainer();
+        command.arg("evaluate").arg("--model").arg(&model).arg("--data").arg(data);
+        command.arg("--json").arg(&json).arg("--csv").arg(&csv).args(["--threads", "1"]);
+        command
+    };
+    let (table, _) = succeeds(&mut evaluate());
+    assert!(table.contains("| East | 3 | 6 |"), "{table}");
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(&json).expect("a report")).expect("json");
+    assert_eq!(report, manifest["metrics"]["external"]);
+    assert_eq!(fs::read_to_string(&csv).expect("films").lines().count(), 10);
+
+    let mut network = fs::read(model.join("model.onnx")).expect("a network");
+    let middle = network.len() / 2;
+    network[middle] ^= 1;
+    fs::write(model.join("model.onnx"), network).expect("written");
+    fails(&mut evaluate(), "the model is damaged or was changed");
+}
+
+#[test]
+fn a_folder_of_something_else_is_not_replaced_by_a_model() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    fs::write(folder.join("thesis.txt"), "years of work").expect("written");
+    let weights = support::imagenet_like(folder);
+    let mut command = trainer();
+    command.arg("export").arg("--weights").arg(&weights).arg("--data").arg(folder).arg("--out").arg(folder);
+    fails(&mut command, "metadata has no recipe: expected weights written by `trainer train`");
+}
+
+#[test]
+fn what_cannot_be_trained_on_is_said_before_training() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let (data, weights) = (support::data(folder), support::imagenet_like(folder));
+    let recipe = support::recipe(folder, |text| text);
+    let out = folder.join("out");
+    let manifest = fs::read_to_string(data.join("manifest.csv")).expect("a manifest");
+    let with = |change: &dyn Fn(&str) -> bool| {
+        let kept: String = manifest.lines().filter(|line| change(line)).map(|line| format!("{line}\n")).collect();
+        fs::write(data.join("manifest.csv"), kept).expect("written");
+    };
+
+    with(&|line| !line.contains(",covid19,train"));
+    fails(&mut train(&recipe, &data, &weights, &out), "no covid19 films to learn from");
+    with(&|line| !line.contains(",covid19,train") || line.contains("Southcovid191"));
+    fails(&mut train(&recipe, &data, &weights, &out), "covid19 films belong to one group (Southcovid191)");
+    with(&|line| line.starts_with("file") || line.contains("broken"));
+    fails(&mut train(&recipe, &data, &weights, &out), "no covid19 films to learn from");
+
+    with(&|_| true);
+    fs::write(&weights, b"half a fi").expect("written");
+    fails(&mut train(&recipe, &data, &weights, &out), "imagenet.safetensors: not a safetensors file");
+    let bad = support::recipe(folder, |text| text.replace("batch = 6", "batch = 0"));
+    fails(&mut train(&bad, &data, &weights, &out), "training.batch is 0, expected 1 to 1024");
+    fails(&mut train(&folder.join("none.toml"), &data, &weights, &out), "none.toml: No such file");
+    assert_eq!(trainer().arg("train").output().expect("starts").status.code(), Some(2));
+}

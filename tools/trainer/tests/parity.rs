@@ -1,0 +1,163 @@
+//! The exported file, run by the device's engine, answers as the network does in burn.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::nn::BatchNorm;
+use burn::tensor::activation::{relu, softmax};
+use burn::tensor::{Device, Distribution, Tensor};
+use lightbox::bundle::manifest::{
+    CalibrationEntry, FileEntry, InputEntry, ManifestFile, OperatingPointEntry, OutputsEntry, SCHEMA,
+};
+use lightbox::bundle::{self, MANIFEST, MANIFEST_DIGEST, NETWORK};
+use lightbox::domain::{Channels, Finding, Fit, GreyScale, InputSpec, ModelInput, ModelOutput, Probabilities, Window};
+use lightbox::engine::TractClassifier;
+use lightbox::ports::Classifier;
+use trainer::export::graph;
+use trainer::network::{Network, pool};
+
+/// A network whose batch normalisation does something in every layer.
+fn network(device: &Device) -> Network {
+    device.seed(11);
+    let mut network = Network::new(0.5, device);
+    let stir = |norm: &mut Option<BatchNorm>| {
+        let Some(norm) = norm else { return };
+        let [n] = norm.gamma.dims();
+        let random = |low, high| Tensor::<1>::random([n], Distribution::Uniform(low, high), device);
+        norm.gamma = norm.gamma.clone().map(|_| random(0.5, 1.5));
+        norm.beta = norm.beta.clone().map(|_| random(-0.3, 0.6));
+        norm.running_mean = burn::module::RunningState::new(random(-0.5, 0.5));
+        norm.running_var = burn::module::RunningState::new(random(0.3, 1.5));
+    };
+    for block in &mut network.trunk.features {
+        if let Some(layer) = &mut block.expand {
+            stir(&mut layer.norm);
+        }
+        if let Some(layer) = &mut block.depthwise {
+            stir(&mut layer.norm);
+        }
+        stir(&mut block.project.norm);
+    }
+    // A last layer strong enough for the classes to differ.
+    network.head.last.weight = network.head.last.weight.clone().map(|w| w * 20.0);
+    network
+}
+
+fn engine(folder: &Path, network: &[u8], height: usize, width: usize) -> TractClassifier {
+    let spec =
+        InputSpec::new(height, width, Fit::Stretch, 0.0, GreyScale::AsShown, Channels::Grey, vec![0.0], vec![1.0])
+            .expect("an input");
+    fs::write(folder.join(NETWORK), network).expect("written");
+    let file = ManifestFile {
+        schema: SCHEMA,
+        name: "parity".into(),
+        version: "0.0.1".into(),
+        input: InputEntry::from((graph::INPUT, &spec)),
+        outputs: OutputsEntry {
+            logits: graph::LOGITS.into(),
+            maps: graph::MAPS.into(),
+            features: graph::FEATURE_VECTOR.into(),
+        },
+        labels: Finding::ALL.map(|f| f.name().to_string()).to_vec(),
+        calibration: CalibrationEntry { temperature: 1.0 },
+        operating_point: OperatingPointEntry {
+            rule_out: 0.1,
+            rule_in: 0.9,
+            pneumonia_below: 0.4,
+            normal_above: 0.6,
+            chosen_for: "a test".into(),
+        },
+        out_of_distribution: None,
+        training: serde_json::json!({}),
+        metrics: serde_json::json!({}),
+        files: BTreeMap::from([(NETWORK.to_string(), FileEntry { sha256: bundle::sha256_hex(network) })]),
+    };
+    let text = serde_json::to_vec(&file).expect("json");
+    fs::write(folder.join(MANIFEST), &text).expect("written");
+    fs::write(folder.join(MANIFEST_DIGEST), bundle::digest_line(&text)).expect("written");
+    TractClassifier::load(&bundle::open(folder).expect("a model")).expect("the engine takes it")
+}
+
+/// Grad-CAM by burn's automatic differentiation: the definition, not the formula in the graph.
+fn maps(network: &Network, input: Tensor<4>) -> Vec<f32> {
+    let features = network.valid().features(input);
+    let [_, channels, rows, columns] = features.dims();
+    let head = network.head.clone().train();
+    let mut maps = Vec::new();
+    for class in 0..3 {
+        let leaf = Tensor::<4>::from_inner(features.clone()).require_grad();
+        // Dropout is off: its probability is that of the folded copy, see below.
+        let logits = head.forward(pool(leaf.clone()));
+        let gradients = logits.slice([0..1, class..class + 1]).sum().backward();
+        let slope = leaf.grad(&gradients).expect("a gradient").reshape([channels, rows * columns]).mean_dim(1);
+        let map = relu((slope * features.clone().reshape([channels, rows * columns])).sum_dim(0));
+        maps.extend(map.into_data().iter::<f32>());
+    }
+    maps
+}
+
+#[track_caller]
+fn check(height: usize, width: usize) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let device = Device::flex();
+    let trained = network(&device);
+    // Without dropout, so that the training-mode pass of `maps` is the same function.
+    let plain = trainer::network::weights::Weights::of(&trained).put_into(Network::new(0.0, &device)).expect("fits");
+    let single = plain.folded();
+    let half = single.clone().rounded_to_f16();
+    let bytes = graph::write(&half, height, width).expect("a graph");
+    assert!(bytes.len() < 9_000_000, "{} bytes", bytes.len());
+    let mut engine = engine(folder.path(), &bytes, height, width);
+
+    for seed in 0..3 {
+        device.seed(seed);
+        let input = Tensor::<4>::random([1, 1, height, width], Distribution::Normal(0.0, 1.0), &device);
+        let values: Vec<f32> = input.clone().into_data().iter::<f32>().collect();
+        let window = Window { left: 0.0, top: 0.0, right: 1.0, bottom: 1.0 };
+        let found: ModelOutput =
+            engine.classify(&ModelInput { shape: [1, 1, height, width], values, window }).expect("an answer");
+
+        let probabilities = |network: &Network| -> Vec<f32> {
+            softmax(network.valid().forward(input.clone()), 1).into_data().iter::<f32>().collect()
+        };
+        let expected = probabilities(&half);
+        let p = Probabilities::from_logits(found.logits, 1.0).expect("finite");
+        for finding in Finding::ALL {
+            let (found, expected) = (p.of(finding).get(), expected[finding.index()]);
+            assert!((found - expected).abs() <= 1e-4, "p({finding}) is {found}, burn says {expected}");
+        }
+        // Folding and rounding change little; had folding gone wrong, this would be far off.
+        let unfolded = probabilities(&plain);
+        let worst = unfolded.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 0.02, "folding and rounding moved a probability by {worst}");
+
+        let expected = maps(&half, input.clone());
+        let found_maps: Vec<f32> = found.maps.iter().flat_map(|m| m.values.clone()).collect();
+        assert_eq!(found_maps.len(), expected.len());
+        let top = expected.iter().copied().fold(0.0, f32::max);
+        assert!(top > 0.0, "the maps are empty");
+        let worst = found_maps.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= 1e-4 * top.max(1.0), "a map differs by {worst} of {top}");
+        assert_eq!(found.maps[0].width, width.div_ceil(32));
+        assert_eq!(found.features.len(), 1280);
+    }
+}
+
+#[test]
+fn the_engine_answers_as_burn_does_on_a_square_input() {
+    check(96, 96);
+}
+
+#[test]
+fn the_engine_answers_as_burn_does_on_the_papers_input() {
+    check(200, 266);
+}
+
+#[test]
+fn a_network_that_was_not_folded_is_not_written() {
+    let device = Device::flex();
+    let error = graph::write(&Network::new(0.5, &device), 64, 64).expect_err("a refusal").to_string();
+    assert_eq!(error, "block0.project has batch normalisation: fold the network before it is written");
+}
