@@ -246,6 +246,22 @@ pub fn table(report: &Report) -> String {
     text
 }
 
+/// How many of `films`, which are no frontal chest films, are not read, and why; with their files by verdict.
+pub fn refusals(films: &[Judged]) -> String {
+    let mut text = String::new();
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for film in films {
+        let why = film.verdict.reason().map_or(film.verdict.name(), |reason| reason.code());
+        by_reason.entry(why).or_default().push(&film.file);
+    }
+    let refused = films.iter().filter(|f| matches!(f.verdict, Verdict::Rejected(_))).count();
+    let _ = writeln!(text, "{refused} of {} files rejected", films.len());
+    for (reason, files) in by_reason {
+        let _ = writeln!(text, "{reason} ({}): {}", files.len(), files.join(", "));
+    }
+    text
+}
+
 /// Every film with its prediction, as CSV.
 ///
 /// # Errors

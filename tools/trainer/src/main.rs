@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use trainer::evaluate::{report, table, write_csv};
+use trainer::evaluate::{Judged, refusals, report, table, write_csv};
 use trainer::export;
 use trainer::recipe::Recipe;
 use trainer::training::{self, Order};
@@ -106,11 +106,14 @@ struct Evaluate {
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// Folder with manifest.csv and the films.
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "unlike")]
+    data: Option<PathBuf>,
     /// By which films.
     #[arg(long, value_enum, default_value = "external")]
     films: Films,
+    /// Instead: a folder of pictures that are no frontal chest films. How many of them are refused?
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["data", "json"])]
+    unlike: Option<PathBuf>,
     /// Also write the figures as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -181,21 +184,34 @@ fn run_export(export: Export) -> Result<(), Box<dyn std::error::Error>> {
 
 fn run_evaluate(evaluate: Evaluate) -> Result<(), Box<dyn std::error::Error>> {
     set_threads(evaluate.threads)?;
-    let parts = export::parts_of(&evaluate.model, &evaluate.data)?;
+    if let Some(folder) = &evaluate.unlike {
+        let films = export::unlabelled(folder)?;
+        let judged = export::judged(&evaluate.model, folder, &films, "pictures")?;
+        write_predictions(&evaluate.csv, &judged)?;
+        print!("{}", refusals(&judged));
+        return Ok(());
+    }
+    let data = evaluate.data.unwrap_or_default();
+    let parts = export::parts_of(&evaluate.model, &data)?;
     let (films, what) = match evaluate.films {
         Films::HeldOut => (parts.held_out, "held-out films"),
         Films::External => (parts.external, "external films"),
     };
-    let judged = export::judged(&evaluate.model, &evaluate.data, &films, what)?;
+    let judged = export::judged(&evaluate.model, &data, &films, what)?;
     let report = report(&judged);
     if let Some(path) = &evaluate.json {
         std::fs::write(path, serde_json::to_vec_pretty(&report)?).map_err(|e| format!("{}: {e}", path.display()))?;
     }
-    if let Some(path) = &evaluate.csv {
-        write_csv(path, &judged).map_err(|e| format!("{}: {e}", path.display()))?;
-    }
+    write_predictions(&evaluate.csv, &judged)?;
     println!("{}", table(&report));
     Ok(())
+}
+
+fn write_predictions(path: &Option<PathBuf>, judged: &[Judged]) -> Result<(), String> {
+    match path {
+        Some(path) => write_csv(path, judged).map_err(|e| format!("{}: {e}", path.display())),
+        None => Ok(()),
+    }
 }
 
 fn run_preview(preview: Preview) -> Result<(), Box<dyn std::error::Error>> {

@@ -22,7 +22,7 @@ pub fn fit(features: &[Vec<f32>]) -> Option<NoveltyEntry> {
     for film in features {
         mean.iter_mut().zip(film).for_each(|(m, f)| *m += f64::from(*f) / count as f64);
     }
-    let mean: Vec<f32> = mean.into_iter().map(|m| four_digits(m)).collect();
+    let mean: Vec<f32> = mean.into_iter().map(four_digits).collect();
     let centred: Vec<Vec<f64>> =
         features.iter().map(|f| f.iter().zip(&mean).map(|(f, m)| f64::from(*f) - f64::from(*m)).collect()).collect();
     let total: f64 = centred.iter().flatten().map(|c| c * c).sum::<f64>() / count as f64;

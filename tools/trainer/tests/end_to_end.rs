@@ -128,6 +128,11 @@ fn exports_and_judges(folder: &Path, data: &Path, run: &Path) {
     assert_eq!(report, manifest["metrics"]["external"]);
     assert_eq!(fs::read_to_string(&csv).expect("films").lines().count(), 10);
 
+    let mut unlike = trainer();
+    unlike.arg("evaluate").arg("--model").arg(&model).arg("--unlike").arg(data).args(["--threads", "1"]);
+    let (refused, _) = succeeds(&mut unlike);
+    assert!(refused.contains("of 66 files rejected") && refused.contains("corrupt (1): broken.png"), "{refused}");
+
     let mut network = fs::read(model.join("model.onnx")).expect("a network");
     let middle = network.len() / 2;
     network[middle] ^= 1;

@@ -63,6 +63,9 @@ fn read_one(path: &Path) -> Result<Film, String> {
     Ok(film)
 }
 
+/// Films in memory, and those that were left out.
+pub type Loaded = (Vec<(Named, Film)>, Vec<Skipped>);
+
 /// Reads all films; those that cannot be read, or that the device would reject, are left out and named.
 ///
 /// `progress` is called with the number of films done so far.
@@ -73,7 +76,7 @@ pub fn read_all(
     folder: &Path,
     films: Vec<Named>,
     progress: impl Fn(usize) + Sync,
-) -> Result<(Vec<(Named, Film)>, Vec<Skipped>), DataError> {
+) -> Result<Loaded, DataError> {
     let done = AtomicUsize::new(0);
     let total = films.len();
     let read: Vec<Result<(Named, Film), Skipped>> = films

@@ -237,6 +237,31 @@ pub fn read(folder: &Path) -> Result<Vec<Row>, DataError> {
     Ok(rows)
 }
 
+/// Every file below `folder` as a film of which nothing is known; `source` is what it is called in reports.
+///
+/// # Errors
+/// When a folder cannot be listed or there are no files.
+pub fn read_unlabelled(folder: &Path, source: &str) -> Result<Vec<Row>, DataError> {
+    let mut rows = Vec::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(path) = open.pop() {
+        let failed = |error: std::io::Error| DataError::Csv { path: path.clone(), source: error.into() };
+        for entry in std::fs::read_dir(&path).map_err(failed)? {
+            let entry = entry.map_err(failed)?.path();
+            let text = entry.extension().is_some_and(|e| ["csv", "json", "md", "txt"].iter().any(|t| e == *t));
+            if entry.is_dir() {
+                open.push(entry);
+            } else if !text {
+                let file = entry.strip_prefix(folder).unwrap_or(&entry).display().to_string();
+                let (group, source) = (file.clone(), source.to_string());
+                rows.push(Row { file, label: Label::Other, split: Split::External, source, group, lungs: None });
+            }
+        }
+    }
+    rows.sort_by(|a, b| a.file.cmp(&b.file));
+    if rows.is_empty() { Err(DataError::Empty { path: folder.into() }) } else { Ok(rows) }
+}
+
 fn read_lungs(path: &Path) -> Result<HashMap<String, [f32; 4]>, DataError> {
     if !path.exists() {
         return Ok(HashMap::new());

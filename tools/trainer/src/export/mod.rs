@@ -394,6 +394,15 @@ pub fn parts_of(model: &Path, data: &Path) -> Result<Parts, ExportError> {
     Ok(split::split(manifest::read(data)?, &file.try_into()?, seed)?)
 }
 
+/// Every file below `folder`, of which nothing is known.
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn unlabelled(folder: &Path) -> Result<Vec<Named>, ExportError> {
+    let rows = manifest::read_unlabelled(folder, "unlike")?;
+    Ok(rows.into_iter().map(|row| Named { source: row.source.clone(), row }).collect())
+}
+
 /// Predictions of the model in `model` under its own rule.
 ///
 /// # Errors
