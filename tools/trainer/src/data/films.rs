@@ -72,11 +72,7 @@ pub type Loaded = (Vec<(Named, Film)>, Vec<Skipped>);
 ///
 /// # Errors
 /// When not one film could be read.
-pub fn read_all(
-    folder: &Path,
-    films: Vec<Named>,
-    progress: impl Fn(usize) + Sync,
-) -> Result<Loaded, DataError> {
+pub fn read_all(folder: &Path, films: Vec<Named>, progress: impl Fn(usize) + Sync) -> Result<Loaded, DataError> {
     let done = AtomicUsize::new(0);
     let total = films.len();
     let read: Vec<Result<(Named, Film), Skipped>> = films
