@@ -97,7 +97,7 @@ pub fn calibrate(films: &[HeldOut], rates: &OperatingPointFile) -> Result<Calibr
         (middle, middle)
     };
     let chosen_for = format!(
-        "on held-out patients of the training sources, each source by itself and all together: sensitivity {:.2} % \
+        "on held-out patients of the training sources, all together and each source that is large enough: sensitivity {:.2} % \
          above rule_out, specificity {:.0} % below rule_in, {:.0} % of pneumonia not called normal, {:.0} % of normal \
          not called pneumonia",
         rates.rule_out_sensitivity * 100.0,
@@ -146,9 +146,10 @@ fn fit_temperature(films: &[HeldOut]) -> f32 {
     ((low + high) / 2.0).exp() as f32
 }
 
-/// Fewest films of a source in which a rate can be seen: one film may be on the wrong side.
+/// Fewest films of a source in which a rate can be seen: three may be on the wrong side. With fewer, one film with a
+/// wrong label would draw the line.
 fn enough(rate: f64) -> usize {
-    if rate >= 1.0 { 1 } else { (1.0 / (1.0 - rate)).ceil() as usize }
+    if rate >= 1.0 { 1 } else { (3.0 / (1.0 - rate)).ceil() as usize }
 }
 
 /// The highest line above which lies at least a share `rate`: of every source with films enough, and of all with

@@ -86,6 +86,9 @@ struct Export {
     /// The model directory to write; an older model in it is replaced.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Draw the lines as [operating_point] of this recipe asks, in place of the one trained by.
+    #[arg(long, value_name = "FILE")]
+    lines_of: Option<PathBuf>,
     /// Threads [default: one a processor].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
@@ -175,7 +178,9 @@ fn run_train(train: Train) -> Result<(), Box<dyn std::error::Error>> {
 
 fn run_export(export: Export) -> Result<(), Box<dyn std::error::Error>> {
     set_threads(export.threads)?;
-    let order = export::Order { weights: export.weights, data: export.data, out: export.out };
+    let recipe = export.lines_of.as_deref().map(Recipe::read).transpose()?;
+    let operating_point = recipe.map(|recipe| recipe.file.operating_point);
+    let order = export::Order { weights: export.weights, data: export.data, out: export.out, operating_point };
     let (held_out, external) = export::export(&order)?;
     println!("Held-out patients:\n\n{}\nExternal films:\n\n{}", table(&held_out), table(&external));
     println!("{}", order.out.display());

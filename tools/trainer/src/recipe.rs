@@ -256,7 +256,7 @@ pub struct OperatingPointFile {
     pub pneumonia_sensitivity: f64,
     /// Share of normal films that must not be called pneumonia.
     pub normal_sensitivity: f64,
-    /// Share of held-out frontal films that may be lost as unlike the training films.
+    /// Share of the films of a source not learned from that may be lost as unlike the training films.
     pub novelty_loss: f64,
 }
 

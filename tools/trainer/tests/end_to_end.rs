@@ -75,7 +75,8 @@ fn a_run_that_is_killed_goes_on_to_the_very_weights_of_one_that_was_not() {
     assert!(log.contains("going on after step "), "{log}");
 
     let read = |run: &Path| Weights::read(&run.join("weights.safetensors")).expect("weights");
-    assert_eq!(read(&whole), read(&cut));
+    // Not assert_eq: nobody reads four million numbers.
+    assert!(read(&whole) == read(&cut), "the weights differ");
     let steps = |run: &Path| -> Vec<(u64, String)> {
         let text = fs::read_to_string(run.join("curve.jsonl")).expect("a curve");
         text.lines()

@@ -98,6 +98,22 @@ fn maps(network: &Network, input: Tensor<4>) -> Vec<f32> {
     maps
 }
 
+/// Means over 3 × 3 fields, as counted by hand.
+fn fields(middle: Tensor<4>) -> Vec<f32> {
+    let [_, channels, rows, columns] = middle.dims();
+    let (down, across) = (rows / 3, columns / 3);
+    let mut means = Vec::new();
+    for channel in 0..channels {
+        for (y, x) in (0..3).flat_map(|y| (0..3).map(move |x| (y, x))) {
+            let (y, x) = (y * down, x * across);
+            let field =
+                middle.clone().slice([0..1, channel..channel + 1, y..y + rows - 2 * down, x..x + columns - 2 * across]);
+            means.push(field.mean().into_scalar::<f32>());
+        }
+    }
+    means
+}
+
 #[track_caller]
 fn check(height: usize, width: usize) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -141,7 +157,12 @@ fn check(height: usize, width: usize) {
         let worst = found_maps.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst <= 1e-4 * top.max(1.0), "a map differs by {worst} of {top}");
         assert_eq!(found.maps[0].width, width.div_ceil(32));
-        assert_eq!(found.features.len(), 1280);
+
+        let middle = half.trunk.features[..=graph::FEATURE_BLOCK].iter().fold(input, |x, block| block.forward(x));
+        let expected = fields(middle);
+        assert_eq!(found.features.len(), expected.len());
+        let worst = found.features.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= 1e-4, "a feature differs by {worst}");
     }
 }
 

@@ -12,8 +12,12 @@ pub const INPUT: &str = "image";
 pub const LOGITS: &str = "logits";
 /// `[1, 3, h, w]`, not negative.
 pub const MAPS: &str = "maps";
-/// `[1, 1280]`.
+/// `[1, n]`: features of a middle block over 3 × 3 fields of the film, for telling films unlike those learned from.
 pub const FEATURE_VECTOR: &str = "features";
+/// The block whose output [`FEATURE_VECTOR`] is made of: 32 channels, an eighth of the film's size.
+pub const FEATURE_BLOCK: usize = 6;
+/// Fields a side.
+const FIELDS: usize = 3;
 
 /// A network that cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -73,12 +77,17 @@ pub fn write(network: &Network, height: usize, width: usize) -> Result<Vec<u8>, 
             x = sum;
         }
         (rows, columns) = (rows.div_ceil(block.stride), columns.div_ceil(block.stride));
+        if number == FEATURE_BLOCK {
+            let channels = block.project.conv.weight.dims()[0];
+            fields(&mut graph, &x, rows, columns);
+            graph.output(FEATURE_VECTOR, &[1, channels * FIELDS * FIELDS]);
+        }
     }
 
-    graph.operator("GlobalAveragePool", "pooled", &[&x], vec![]);
-    graph.operator("Flatten", FEATURE_VECTOR, &["pooled"], vec![Attribute::int("axis", 1)]);
+    graph.operator("GlobalAveragePool", "pooled.map", &[&x], vec![]);
+    graph.operator("Flatten", "pooled", &["pooled.map"], vec![Attribute::int("axis", 1)]);
     let head = &network.head;
-    let mut entry = FEATURE_VECTOR;
+    let mut entry = "pooled";
     for (name, sum, layer) in [("w1", "sum1", &head.first), ("w2", "sum2", &head.second), ("w3", LOGITS, &head.last)] {
         let [input, output] = layer.weight.dims();
         graph.halves(name, &[input, output], &values(name, layer.weight.val())?);
@@ -103,8 +112,19 @@ pub fn write(network: &Network, height: usize, width: usize) -> Result<Vec<u8>, 
     maps(&mut graph, &x, rows, columns);
     graph.output(LOGITS, &[1, CLASSES]);
     graph.output(MAPS, &[1, CLASSES, rows, columns]);
-    graph.output(FEATURE_VECTOR, &[1, FEATURES]);
     Ok(graph.into_bytes())
+}
+
+/// Mean over each of 3 × 3 fields, which overlap by a row or column where the size asks for it.
+fn fields(graph: &mut Graph, x: &str, rows: usize, columns: usize) {
+    let stride = [rows / FIELDS, columns / FIELDS];
+    let kernel = [rows - (FIELDS - 1) * stride[0], columns - (FIELDS - 1) * stride[1]];
+    let attributes = vec![
+        Attribute::ints("kernel_shape", &kernel.map(|k| k as i64)),
+        Attribute::ints("strides", &stride.map(|s| s as i64)),
+    ];
+    graph.operator("AveragePool", "fields", &[x], attributes);
+    graph.operator("Flatten", FEATURE_VECTOR, &["fields"], vec![Attribute::int("axis", 1)]);
 }
 
 /// Grad-CAM (Selvaraju 2017), exactly: pooling followed by linear layers with ReLU has the derivative

@@ -29,7 +29,7 @@ use crate::network::Network;
 use crate::network::weights::{Weights, WeightsError};
 use crate::novelty;
 use crate::predict::{PredictError, Prediction, predict};
-use crate::recipe::{Recipe, RecipeError, RecipeFile};
+use crate::recipe::{OperatingPointFile, Recipe, RecipeError, RecipeFile};
 
 use graph::GraphError;
 
@@ -47,6 +47,8 @@ pub struct Order {
     pub data: PathBuf,
     /// The model directory; replaced if it is one already.
     pub out: PathBuf,
+    /// Where to draw the lines, in place of what the recipe of the training says.
+    pub operating_point: Option<OperatingPointFile>,
 }
 
 /// A model that cannot be written.
@@ -137,7 +139,10 @@ pub fn read_trained(path: &Path) -> Result<Trained, ExportError> {
 /// # Errors
 /// When something of it cannot be read, run or written; the old model directory is then still there.
 pub fn export(order: &Order) -> Result<(Report, Report), ExportError> {
-    let trained = read_trained(&order.weights)?;
+    let mut trained = read_trained(&order.weights)?;
+    if let Some(rates) = &order.operating_point {
+        trained.recipe.file.operating_point = rates.clone();
+    }
     refuse_other_folder(&order.out)?;
     let parts = split::split(manifest::read(&order.data)?, &trained.recipe, trained.seed)?;
     let folder = beside(&order.out, "new");
@@ -162,7 +167,7 @@ pub fn export(order: &Order) -> Result<(Report, Report), ExportError> {
 
     let calibration = calibrate::calibrate(&answers(&held_out), &trained.recipe.file.operating_point)?;
     file = manifest_file(&trained, &calibration);
-    file.out_of_distribution = fit_novelty(&usual, &held_out, &trained.recipe)?;
+    file.out_of_distribution = fit_novelty(&usual, &trained.recipe)?;
     file.training = training_summary(&trained, &parts, &calibration);
     write_manifest(&folder, &mut file)?;
 
@@ -252,22 +257,15 @@ fn answers(predictions: &[Prediction]) -> Vec<HeldOut> {
         .collect()
 }
 
-fn fit_novelty(
-    usual: &[Prediction],
-    held_out: &[Prediction],
-    recipe: &Recipe,
-) -> Result<Option<NoveltyEntry>, ExportError> {
-    let features = |p: &Prediction| p.answer.as_ref().ok().map(|output| output.features.clone());
-    let usual: Vec<Vec<f32>> = usual.iter().filter_map(features).collect();
-    let Some(entry) = novelty::fit(&usual) else { return Ok(None) };
+fn fit_novelty(usual: &[Prediction], recipe: &Recipe) -> Result<Option<NoveltyEntry>, ExportError> {
     let mut by_source: BTreeMap<&str, Vec<Vec<f32>>> = BTreeMap::new();
-    for prediction in held_out {
-        if let Some(features) = features(prediction) {
-            by_source.entry(&prediction.film.source).or_default().push(features);
+    for prediction in usual {
+        if let Ok(output) = &prediction.answer {
+            by_source.entry(&prediction.film.source).or_default().push(output.features.clone());
         }
     }
-    let by_source: Vec<Vec<Vec<f32>>> = by_source.into_values().collect();
-    Ok(Some(novelty::with_limit(entry, &by_source, recipe.file.operating_point.novelty_loss)?))
+    let sources: Vec<Vec<Vec<f32>>> = by_source.into_values().collect();
+    Ok(novelty::fit(&sources, recipe.file.operating_point.novelty_loss)?)
 }
 
 impl Calibration {

@@ -323,7 +323,11 @@ fn step(
     let Network { trunk, head } = network;
     let trunk = optimisers.trunk.step(rate * recipe.file.training.trunk_rate, trunk, for_trunk);
     let head = optimisers.head.step(rate, head, for_head);
-    (Network { trunk, head }, loss.into_scalar())
+    let network = Network { trunk, head };
+    // Running statistics wait in a queue until they are next needed; a copy for inference empties it. Without this,
+    // averages and checkpoints would lack the last step's.
+    let _ = network.valid();
+    (network, loss.into_scalar())
 }
 
 /// Probabilities of the looked-at films, by network `network`.
