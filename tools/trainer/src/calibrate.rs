@@ -50,8 +50,8 @@ pub enum CalibrationError {
 
 /// Chooses temperature and lines.
 ///
-/// Every source has the same weight within a label, so that large and easy sources do not drown the others. A line
-/// also has to hold within each source by itself, where it has films enough for the stated rate to be seen at all.
+/// Every source has the same weight within a label, so that large and easy sources do not drown the others; sources of
+/// fewer than ten films of a label have none, unless all are so small. A line also has to hold within each source by itself, where it has films enough for the stated rate to be seen at all.
 ///
 /// The temperature is never below 1: films of hospitals that the network has not seen are harder than held-out films
 /// of those it has, so that it may be told to be less sure but not surer.
@@ -112,17 +112,21 @@ pub fn calibrate(films: &[HeldOut], rates: &OperatingPointFile) -> Result<Calibr
 
 /// The temperature of least cross-entropy (Guo 2017), each source of each label of the same weight.
 fn fit_temperature(films: &[HeldOut]) -> f32 {
-    let mut strata: BTreeMap<(Finding, &str), Vec<[f32; 3]>> = BTreeMap::new();
+    let mut by_finding: BTreeMap<Finding, BTreeMap<&str, Vec<[f32; 3]>>> = BTreeMap::new();
     for film in films {
         if let Some(finding) = film.label.finding() {
-            strata.entry((finding, &film.source)).or_default().push(film.logits);
+            by_finding.entry(finding).or_default().entry(&film.source).or_default().push(film.logits);
         }
     }
+    let strata: Vec<(Finding, &Vec<[f32; 3]>)> = by_finding
+        .iter()
+        .flat_map(|(finding, sources)| large(sources).into_iter().map(|(_, films)| (*finding, films)))
+        .collect();
     let cost = |log_temperature: f64| -> f64 {
         let temperature = log_temperature.exp();
         strata
             .iter()
-            .map(|((finding, _), films)| {
+            .map(|(finding, films)| {
                 let sum: f64 = films
                     .iter()
                     .map(|logits| {
@@ -146,6 +150,15 @@ fn fit_temperature(films: &[HeldOut]) -> f32 {
     ((low + high) / 2.0).exp() as f32
 }
 
+/// Fewest films of a source that weigh as much as another source's hundreds.
+const SOURCE_FILMS: usize = 10;
+
+/// Sources with films enough; all of them where none has.
+fn large<K: Ord + Clone, V>(by_source: &BTreeMap<K, Vec<V>>) -> Vec<(&K, &Vec<V>)> {
+    let least = if by_source.values().any(|films| films.len() >= SOURCE_FILMS) { SOURCE_FILMS } else { 1 };
+    by_source.iter().filter(|(_, films)| films.len() >= least).collect()
+}
+
 /// Fewest films of a source in which a rate can be seen: three may be on the wrong side. With fewer, one film with a
 /// wrong label would draw the line.
 fn enough(rate: f64) -> usize {
@@ -155,7 +168,7 @@ fn enough(rate: f64) -> usize {
 /// The highest line above which lies at least a share `rate`: of every source with films enough, and of all with
 /// each source of the same weight.
 fn lower_line(by_source: &BTreeMap<String, Vec<f64>>, rate: f64) -> f64 {
-    let mut line = weighted_quantile(by_source.values(), 1.0 - rate);
+    let mut line = weighted_quantile(large(by_source).into_iter().map(|(_, films)| films), 1.0 - rate);
     for films in by_source.values().filter(|films| films.len() >= enough(rate)) {
         line = line.min(weighted_quantile(std::iter::once(films), 1.0 - rate));
     }
@@ -258,6 +271,16 @@ mod tests {
             assert!(specificity >= rates.rule_in_specificity, "{source}: {specificity}");
         }
         assert!(found.rule_out < found.rule_in && found.pneumonia_below < found.normal_above, "{found:?}");
+    }
+
+    #[test]
+    fn two_films_of_a_small_source_do_not_draw_the_lines() {
+        let mut films = films(2000, 1.0);
+        let before = calibrate(&films, &rates()).expect("films of all classes");
+        for logits in [[9.0, 0.0, 0.0], [8.0, 0.0, 0.0]] {
+            films.push(HeldOut { source: "tiny".into(), label: Label::Normal, logits });
+        }
+        assert_eq!(calibrate(&films, &rates()).expect("films of all classes"), before);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use lightbox::domain::{Novelty, NoveltyError};
 /// Directions kept, at most. More of them learn the training sources by heart: films of other hospitals are then lost.
 const DIRECTIONS: usize = 8;
 /// Fewest films that say how a source differs from the others.
-const SOURCE_FILMS: usize = 4;
+const SOURCE_FILMS: usize = 10;
 /// Turns of the subspace iteration; the leading directions of pooled features have converged long before.
 const TURNS: usize = 40;
 
