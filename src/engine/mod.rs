@@ -1,10 +1,21 @@
 //! Runs the network. The only module that names tract.
+//!
+//! tract is the graph, the loader and the fallback. The layers of a MobileNetV2 are taken out of the ONNX graph
+//! ([`recognise`]) and run as fused operators of our own ([`block`], [`layers`]) over kernels for the processor at
+//! hand ([`kernels`]); what is not recognised stays tract's.
 
-use std::io::Cursor;
+mod block;
+mod kernels;
+mod layers;
+mod load;
+mod op;
+mod pack;
+mod pool;
+mod recognise;
+
 use std::sync::Arc;
 
 use tract_core::prelude::*;
-use tract_onnx::prelude::InferenceModelExt;
 
 use crate::bundle::VerifiedModel;
 use crate::domain::{ModelInput, ModelOutput, SaliencyMap};
@@ -20,27 +31,56 @@ pub struct EngineError {
     reason: String,
 }
 
+/// How the network is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Threads that share the work, the caller's among them: 1 to 64. The result does not depend on it.
+    pub threads: usize,
+    /// Whether layers are fused. Without it everything is tract's own, slower: a reference to compare with.
+    pub fused: bool,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { threads: 1, fused: true }
+    }
+}
+
 /// A verified network, loaded and ready.
 pub struct TractClassifier {
     plan: Arc<TypedRunnableModel>,
     positions: [usize; 3],
     shape: [usize; 4],
+    fused: usize,
 }
 
 impl TractClassifier {
-    /// Parses, checks and optimises the network.
+    /// Parses, checks and packs the network for one thread.
     ///
     /// # Errors
     /// When tract does not take the file, or an input or output named by the manifest is not there.
     pub fn load(model: &VerifiedModel) -> Result<Self, EngineError> {
+        Self::load_with(model, EngineOptions::default())
+    }
+
+    /// Parses, checks and packs the network.
+    ///
+    /// # Errors
+    /// As [`TractClassifier::load`]; and when the system does not give the threads.
+    pub fn load_with(model: &VerifiedModel, options: EngineOptions) -> Result<Self, EngineError> {
         let manifest = model.manifest();
         let shape = manifest.input.shape();
-        let plan = plan(model).map_err(|error| EngineError {
+        let loaded = load(model, options).map_err(|error| EngineError {
             model: manifest.name.clone(),
             // The alternate form has the whole chain of causes.
             reason: format!("{error:#}"),
         })?;
-        Ok(Self { plan, positions: manifest.positions, shape })
+        Ok(Self { plan: loaded.plan, positions: manifest.positions, shape, fused: loaded.fused })
+    }
+
+    /// How many layers run as fused operators; 0 where the network is tract's alone.
+    pub fn fused_layers(&self) -> usize {
+        self.fused
     }
 
     fn run(&self, input: &ModelInput) -> Result<ModelOutput, String> {
@@ -78,16 +118,24 @@ impl Classifier for TractClassifier {
     }
 }
 
-fn plan(model: &VerifiedModel) -> TractResult<Arc<TypedRunnableModel>> {
+fn load(model: &VerifiedModel, options: EngineOptions) -> TractResult<load::Loaded> {
     let manifest = model.manifest();
     let outputs = &manifest.outputs;
-    tract_onnx::onnx()
-        .model_for_read(&mut Cursor::new(model.network()))?
-        .with_input_names([&manifest.input_name])?
-        .with_outputs_by_name([&outputs.logits, &outputs.maps, &outputs.features])?
-        .with_input_fact(0, f32::fact(manifest.input.shape()).into())?
-        .into_optimized()?
-        .into_runnable()
+    let interface = load::Interface {
+        input: &manifest.input_name,
+        shape: manifest.input.shape(),
+        outputs: [&outputs.logits, &outputs.maps, &outputs.features],
+    };
+    let network = load::parse(model.network())?;
+    if options.fused {
+        let pool = Arc::new(pool::Pool::new(options.threads)?);
+        let kernels = kernels::found()[0];
+        match load::fused(network, &interface, kernels, &pool) {
+            Ok(loaded) => return Ok(loaded),
+            Err(error) => log::warn!("{}: runs without fused layers, slower: {error:#}", manifest.name),
+        }
+    }
+    load::stock(&load::parse(model.network())?, &interface)
 }
 
 fn floats(tensor: &TValue) -> Result<Vec<f32>, String> {

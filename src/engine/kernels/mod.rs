@@ -1,0 +1,331 @@
+//! The inner loops, one table of them for each instruction set, and the checks that make them safe to call.
+#![expect(unsafe_code, reason = "calls the kernels after checking every bound")]
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+mod scalar;
+mod vector;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use tract_core::prelude::{Datum, Tensor, TractResult};
+
+/// Floats that every buffer and every row of channels is a multiple of: one vector of the widest instruction set.
+pub(super) const ALIGN: usize = 16;
+
+/// The kernels of one instruction set.
+pub(super) struct Kernels {
+    /// What the instruction set is called.
+    pub(super) name: &'static str,
+    /// Floats in a vector.
+    pub(super) lanes: usize,
+    /// Vectors in the widest panel of weights.
+    pub(super) widest: usize,
+    /// Whether half-precision weights are converted by an instruction.
+    pub(super) half_weights: bool,
+    gemm: unsafe fn(&RawGemm),
+    depthwise: unsafe fn(&RawDepthwise),
+    dense_forward: unsafe fn(&RawDense),
+    dense_backward: unsafe fn(&RawDense),
+    dense_forward_half: unsafe fn(&RawDense),
+    dense_backward_half: unsafe fn(&RawDense),
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// All tables that run on this processor, best first; the last is the portable one.
+pub(super) fn found() -> Vec<&'static Kernels> {
+    #[cfg(target_arch = "x86_64")]
+    let mut tables = x86::found();
+    #[cfg(target_arch = "aarch64")]
+    let mut tables = vec![&aarch64::NEON];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let mut tables = Vec::new();
+    tables.push(&scalar::SCALAR);
+    tables
+}
+
+/// Limits of an activation function: `low..=high`, infinite where there is none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Clamp {
+    /// Smallest value.
+    pub(super) low: f32,
+    /// Largest value.
+    pub(super) high: f32,
+}
+
+impl Clamp {
+    /// Every value passes.
+    pub(super) const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
+}
+
+/// Pixels as a matrix: pixel `p`, channel `c` is at
+/// `(c / segment) · segment_stride + p · stride + c % segment`.
+#[derive(Clone, Copy)]
+pub(super) struct Pixels<'a> {
+    /// All of them.
+    pub(super) values: &'a [f32],
+    /// From one pixel to the next.
+    pub(super) stride: usize,
+    /// Channels that lie side by side.
+    pub(super) segment: usize,
+    /// From one segment to the next.
+    pub(super) segment_stride: usize,
+    /// Channels.
+    pub(super) depth: usize,
+    /// How many pixels.
+    pub(super) count: usize,
+}
+
+/// What [`Kernels::gemm`] needs; `panel` is `width` biases and then `width` weights for each channel of depth.
+pub(super) struct RawGemm {
+    input: *const f32,
+    input_stride: usize,
+    segment: usize,
+    segment_stride: usize,
+    depth: usize,
+    pixels: usize,
+    panel: *const f32,
+    vectors: usize,
+    output: *mut f32,
+    output_stride: usize,
+    /// Added to the output after the clamp; laid out as the output is, or null.
+    residual: *const f32,
+    low: f32,
+    high: f32,
+}
+
+/// What [`Kernels::depthwise`] needs: three rows of `columns · stride + 3 - stride` pixels, `width` floats each;
+/// weights of `width` biases and nine times `width` taps; room for `columns` pixels.
+pub(super) struct RawDepthwise {
+    rows: [*const f32; 3],
+    stride: usize,
+    columns: usize,
+    width: usize,
+    vectors: usize,
+    weights: *const f32,
+    output: *mut f32,
+    low: f32,
+    high: f32,
+}
+
+/// What the dense kernels need: rows of weights `row_stride` apart, of which `picked` take part, and the columns
+/// `first_column..end_column`, multiples of `ALIGN`. Forward, there is an input a row and an output a column;
+/// backward, an input a column and an output a picked row.
+pub(super) struct RawDense<'a> {
+    full: *const f32,
+    half: *const u16,
+    row_stride: usize,
+    picked: &'a [u32],
+    first_column: usize,
+    end_column: usize,
+    inputs: *const f32,
+    outputs: *mut f32,
+}
+
+/// Rows of dense weights, each padded with zeros to a multiple of [`ALIGN`].
+#[derive(Debug)]
+pub(super) enum Rows {
+    /// f32.
+    Full(Vec<f32>),
+    /// IEEE half precision, as it stood in the file.
+    Half(Vec<u16>),
+}
+
+impl Rows {
+    fn len(&self) -> usize {
+        match self {
+            Self::Full(values) => values.len(),
+            Self::Half(values) => values.len(),
+        }
+    }
+
+    fn pointers(&self) -> (*const f32, *const u16) {
+        match self {
+            Self::Full(values) => (values.as_ptr(), std::ptr::null()),
+            Self::Half(values) => (std::ptr::null(), values.as_ptr()),
+        }
+    }
+}
+
+impl Kernels {
+    /// `output = clamp(panel · input + bias) + residual` for the `vectors · lanes` channels of one panel.
+    ///
+    /// `output` and `residual` begin at the panel's first channel of the first pixel; `stride` is from pixel to pixel
+    /// in both.
+    ///
+    /// # Panics
+    /// When a slice is shorter than the shapes say.
+    #[expect(clippy::too_many_arguments, reason = "one matrix product")]
+    pub(super) fn gemm(
+        &self,
+        input: Pixels<'_>,
+        panel: &[f32],
+        vectors: usize,
+        output: &mut [f32],
+        stride: usize,
+        residual: Option<&[f32]>,
+        clamp: Clamp,
+    ) {
+        let width = vectors * self.lanes;
+        if input.count == 0 {
+            return;
+        }
+        assert!((1..=4).contains(&vectors) && input.segment > 0 && input.depth > 0);
+        assert!(panel.len() >= width * (input.depth + 1));
+        let segments = input.depth.div_ceil(input.segment);
+        let last = input.depth - (segments - 1) * input.segment;
+        let mut reach = (segments - 1) * input.segment_stride + last;
+        if segments > 1 {
+            reach = reach.max((segments - 2) * input.segment_stride + input.segment);
+        }
+        assert!(input.values.len() >= (input.count - 1) * input.stride + reach);
+        let written = (input.count - 1) * stride + width;
+        assert!(output.len() >= written && (input.count == 1 || stride >= width));
+        assert!(residual.is_none_or(|r| r.len() >= written));
+        let raw = RawGemm {
+            input: input.values.as_ptr(),
+            input_stride: input.stride,
+            segment: input.segment,
+            segment_stride: input.segment_stride,
+            depth: input.depth,
+            pixels: input.count,
+            panel: panel.as_ptr(),
+            vectors,
+            output: output.as_mut_ptr(),
+            output_stride: stride,
+            residual: residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            low: clamp.low,
+            high: clamp.high,
+        };
+        // SAFETY: the table is only given out on a processor that has the instruction set, and the checks above
+        // cover the furthest float of each slice that the strides and counts reach.
+        unsafe { (self.gemm)(&raw) }
+    }
+
+    /// One output row of a 3×3 depthwise convolution over `vectors · lanes` channels, `width` floats from pixel to
+    /// pixel. `rows` begin with the padding column.
+    ///
+    /// # Panics
+    /// When a slice is shorter than the shapes say.
+    #[expect(clippy::too_many_arguments, reason = "one row of one convolution")]
+    pub(super) fn depthwise(
+        &self,
+        rows: [&[f32]; 3],
+        step: usize,
+        columns: usize,
+        weights: &[f32],
+        vectors: usize,
+        width: usize,
+        output: &mut [f32],
+        clamp: Clamp,
+    ) {
+        if columns == 0 {
+            return;
+        }
+        assert!((step == 1 || step == 2) && vectors * self.lanes <= width);
+        let read = ((columns - 1) * step + 3) * width;
+        assert!(rows.iter().all(|row| row.len() >= read));
+        assert!(weights.len() >= 10 * width && output.len() >= columns * width);
+        let raw = RawDepthwise {
+            rows: rows.map(<[f32]>::as_ptr),
+            stride: step,
+            columns,
+            width,
+            vectors,
+            weights: weights.as_ptr(),
+            output: output.as_mut_ptr(),
+            low: clamp.low,
+            high: clamp.high,
+        };
+        // SAFETY: the table is only given out on a processor that has the instruction set; each row was checked to
+        // reach the last tap of the last column, weights and output likewise.
+        unsafe { (self.depthwise)(&raw) }
+    }
+
+    /// `outputs[n] += Σ inputs[k] · weights[k][n]` over the rows `picked`, for the columns from `first` on that
+    /// `outputs` has.
+    ///
+    /// # Panics
+    /// When a slice is shorter than the shapes say.
+    pub(super) fn dense_forward(
+        &self,
+        weights: &Rows,
+        stride: usize,
+        picked: &[u32],
+        first: usize,
+        inputs: &[f32],
+        outputs: &mut [f32],
+    ) {
+        let count = outputs.len();
+        assert!(first.is_multiple_of(ALIGN) && count.is_multiple_of(ALIGN) && first + count <= stride);
+        assert!(picked.iter().all(|k| (*k as usize) < inputs.len()));
+        assert!(weights.len() >= inputs.len() * stride);
+        let (full, half) = weights.pointers();
+        // The kernel counts columns from the first of the row.
+        let raw = RawDense {
+            full: full.wrapping_add(first),
+            half: half.wrapping_add(first),
+            row_stride: stride,
+            picked,
+            first_column: 0,
+            end_column: count,
+            inputs: inputs.as_ptr(),
+            outputs: outputs.as_mut_ptr(),
+        };
+        let kernel = if full.is_null() { self.dense_forward_half } else { self.dense_forward };
+        // SAFETY: the table is only given out on a processor that has the instruction set; `picked` are rows that
+        // the weights and the inputs have, and the columns lie in each row.
+        unsafe { kernel(&raw) }
+    }
+
+    /// `outputs[i] = Σ inputs[n] · weights[picked[i]][n]`; `inputs` has a whole row, padding included.
+    ///
+    /// # Panics
+    /// When a slice is shorter than the shapes say.
+    pub(super) fn dense_backward(
+        &self,
+        weights: &Rows,
+        stride: usize,
+        picked: &[u32],
+        inputs: &[f32],
+        outputs: &mut [f32],
+    ) {
+        assert!(stride.is_multiple_of(ALIGN) && inputs.len() >= stride && outputs.len() >= picked.len());
+        assert!(picked.iter().all(|k| (*k as usize + 1) * stride <= weights.len()));
+        let (full, half) = weights.pointers();
+        let raw = RawDense {
+            full,
+            half,
+            row_stride: stride,
+            picked,
+            first_column: 0,
+            end_column: stride,
+            inputs: inputs.as_ptr(),
+            outputs: outputs.as_mut_ptr(),
+        };
+        let kernel = if full.is_null() { self.dense_backward_half } else { self.dense_backward };
+        // SAFETY: the table is only given out on a processor that has the instruction set; every picked row lies in
+        // the weights, and inputs and outputs are long enough.
+        unsafe { kernel(&raw) }
+    }
+}
+
+/// A tensor of f32 whose every element the caller writes before anything reads it.
+///
+/// # Errors
+/// When there is no memory for it.
+pub(super) fn unwritten(shape: &[usize]) -> TractResult<Tensor> {
+    debug_assert_eq!(f32::datum_type().size_of(), 4);
+    // SAFETY: every bit pattern is an f32, and the layers write the whole tensor before they hand it on.
+    unsafe { Tensor::uninitialized_aligned::<f32>(shape, 4 * ALIGN) }
+}
+
+/// The value of an IEEE half.
+pub(super) fn half_to_float(bits: u16) -> f32 {
+    tract_core::prelude::f16::from_bits(bits).to_f32()
+}

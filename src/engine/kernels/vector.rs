@@ -1,0 +1,285 @@
+//! The kernels, written once over a vector type; each instruction set gives the type and a wrapper that enables it.
+//!
+//! Everything here is `#[inline(always)]`: it becomes machine code only inside the wrappers, where the instruction
+//! set is enabled. Nothing here checks a bound; `super` does, before it calls.
+#![expect(unsafe_code, reason = "vector loads and stores through pointers that the caller has checked")]
+
+use super::{RawDense, RawDepthwise, RawGemm};
+
+/// One register of f32 lanes.
+///
+/// # Safety
+/// An implementation's functions may only be called on a processor that has its instruction set; `load*` read and
+/// `store` writes as many floats as their comments say.
+pub(super) unsafe trait Vector: Copy {
+    /// Floats in a register.
+    const LANES: usize;
+    /// Activations that [`Vector::group`] loads at once.
+    const GROUP: usize;
+    /// `GROUP` activations of one pixel, each ready to be multiplied with a register of weights.
+    type Group: Copy;
+
+    /// Reads `LANES` floats.
+    unsafe fn load(from: *const f32) -> Self;
+    /// Reads `LANES` half-precision floats.
+    unsafe fn load_half(from: *const u16) -> Self;
+    /// Writes `LANES` floats.
+    unsafe fn store(self, to: *mut f32);
+    /// The same number in every lane.
+    unsafe fn splat(value: f32) -> Self;
+    /// Reads `GROUP` floats.
+    unsafe fn group(from: *const f32) -> Self::Group;
+    /// `self + weights · group[index]`.
+    unsafe fn add_scaled(self, weights: Self, group: Self::Group, index: usize) -> Self;
+    /// `self + a · b`.
+    unsafe fn add_product(self, a: Self, b: Self) -> Self;
+    /// `self + other`.
+    unsafe fn plus(self, other: Self) -> Self;
+    /// Between `low` and `high`; what is not a number stays so.
+    unsafe fn clamp(self, low: Self, high: Self) -> Self;
+    /// Sum of the lanes.
+    unsafe fn sum(self) -> f32;
+}
+
+/// One panel of a matrix product, in tiles of at most `ROWS` pixels of even height.
+///
+/// # Safety
+/// As [`RawGemm`] says; `ROWS` is 4, 6 or 8 and the panel at most 4 vectors wide.
+#[inline(always)]
+pub(super) unsafe fn gemm<V: Vector, const ROWS: usize>(g: &RawGemm) {
+    let tiles = g.pixels.div_ceil(ROWS);
+    let mut first = 0;
+    for tile in 0..tiles {
+        let end = g.pixels * (tile + 1) / tiles;
+        // SAFETY: `first..end` lies in `0..g.pixels` and has at most `ROWS` pixels.
+        unsafe {
+            match g.vectors {
+                1 => rows::<V, ROWS, 1>(g, first, end - first),
+                2 => rows::<V, ROWS, 2>(g, first, end - first),
+                3 => rows::<V, ROWS, 3>(g, first, end - first),
+                _ => rows::<V, ROWS, 4>(g, first, end - first),
+            }
+        }
+        first = end;
+    }
+}
+
+#[inline(always)]
+unsafe fn rows<V: Vector, const ROWS: usize, const NV: usize>(g: &RawGemm, first: usize, count: usize) {
+    // SAFETY: as the caller vouches. The guards drop the tall tiles that this instruction set does not use.
+    unsafe {
+        match count {
+            1 => tile::<V, 1, NV>(g, first),
+            2 => tile::<V, 2, NV>(g, first),
+            3 => tile::<V, 3, NV>(g, first),
+            4 => tile::<V, 4, NV>(g, first),
+            5 if ROWS >= 5 => tile::<V, 5, NV>(g, first),
+            6 if ROWS >= 6 => tile::<V, 6, NV>(g, first),
+            7 if ROWS >= 7 => tile::<V, 7, NV>(g, first),
+            8 if ROWS >= 8 => tile::<V, 8, NV>(g, first),
+            _ => {}
+        }
+    }
+}
+
+/// `MR` pixels by `NV` vectors of output channels, all in registers while `depth` input channels stream by.
+#[inline(always)]
+unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(g: &RawGemm, first: usize) {
+    // SAFETY: the caller vouches that `first..first + MR` are pixels of `g`, and `RawGemm` says what can be read.
+    unsafe {
+        let width = NV * V::LANES;
+        let mut weights = g.panel;
+        let mut bias = [V::splat(0.0); NV];
+        for (j, b) in bias.iter_mut().enumerate() {
+            *b = V::load(weights.add(j * V::LANES));
+        }
+        let mut sums = [bias; MR];
+        weights = weights.add(width);
+        let mut segment = g.input.add(first * g.input_stride);
+        let mut left = g.depth;
+        while left > 0 {
+            let length = if left < g.segment { left } else { g.segment };
+            let mut at = segment;
+            for _ in 0..length / V::GROUP {
+                let mut groups = [V::group(at); MR];
+                for (i, group) in groups.iter_mut().enumerate().skip(1) {
+                    *group = V::group(at.add(i * g.input_stride));
+                }
+                for index in 0..V::GROUP {
+                    for j in 0..NV {
+                        let w = V::load(weights.add(j * V::LANES));
+                        for i in 0..MR {
+                            sums[i][j] = sums[i][j].add_scaled(w, groups[i], index);
+                        }
+                    }
+                    weights = weights.add(width);
+                }
+                at = at.add(V::GROUP);
+            }
+            for _ in 0..length % V::GROUP {
+                for j in 0..NV {
+                    let w = V::load(weights.add(j * V::LANES));
+                    for (i, row) in sums.iter_mut().enumerate() {
+                        row[j] = row[j].add_product(w, V::splat(*at.add(i * g.input_stride)));
+                    }
+                }
+                weights = weights.add(width);
+                at = at.add(1);
+            }
+            left -= length;
+            segment = segment.add(g.segment_stride);
+        }
+        let (low, high) = (V::splat(g.low), V::splat(g.high));
+        for (i, row) in sums.iter().enumerate() {
+            let output = g.output.add((first + i) * g.output_stride);
+            for (j, sum) in row.iter().enumerate() {
+                let mut value = sum.clamp(low, high);
+                if !g.residual.is_null() {
+                    let residual = g.residual.add((first + i) * g.output_stride + j * V::LANES);
+                    value = value.plus(V::load(residual));
+                }
+                value.store(output.add(j * V::LANES));
+            }
+        }
+    }
+}
+
+/// One row of a 3×3 depthwise convolution over one panel of channels.
+///
+/// # Safety
+/// As [`RawDepthwise`] says.
+#[inline(always)]
+pub(super) unsafe fn depthwise<V: Vector>(d: &RawDepthwise) {
+    // SAFETY: passed on as it came.
+    unsafe {
+        if d.stride == 1 {
+            depthwise_strided::<V, 1, 6>(d);
+        } else {
+            depthwise_strided::<V, 2, 9>(d);
+        }
+    }
+}
+
+/// Output columns that are computed together: each input column is loaded once for all of them.
+const TILE: usize = 4;
+
+/// `SPAN` is the number of input columns under `TILE` outputs: `(TILE - 1) · STRIDE + 3`.
+#[inline(always)]
+unsafe fn depthwise_strided<V: Vector, const STRIDE: usize, const SPAN: usize>(d: &RawDepthwise) {
+    const { assert!(SPAN == (TILE - 1) * STRIDE + 3) };
+    // SAFETY: output column `x` reads input columns `x · STRIDE .. x · STRIDE + 3` of three rows, which
+    // `RawDepthwise` says can be read for all `x < d.columns`.
+    unsafe {
+        let (low, high) = (V::splat(d.low), V::splat(d.high));
+        for v in 0..d.vectors {
+            let channel = v * V::LANES;
+            let bias = V::load(d.weights.add(channel));
+            let mut taps = [bias; 9];
+            for (t, tap) in taps.iter_mut().enumerate() {
+                *tap = V::load(d.weights.add((t + 1) * d.width + channel));
+            }
+            let mut x = 0;
+            while x + TILE <= d.columns {
+                let mut sums = [bias; TILE];
+                for ky in 0..3 {
+                    let from = d.rows[ky].add(x * STRIDE * d.width + channel);
+                    for column in 0..SPAN {
+                        let value = V::load(from.add(column * d.width));
+                        for kx in 0..3 {
+                            if column >= kx && (column - kx) % STRIDE == 0 && (column - kx) / STRIDE < TILE {
+                                let out = (column - kx) / STRIDE;
+                                sums[out] = sums[out].add_product(value, taps[ky * 3 + kx]);
+                            }
+                        }
+                    }
+                }
+                for (i, sum) in sums.iter().enumerate() {
+                    sum.clamp(low, high).store(d.output.add((x + i) * d.width + channel));
+                }
+                x += TILE;
+            }
+            while x < d.columns {
+                let mut sum = bias;
+                for ky in 0..3 {
+                    let from = d.rows[ky].add(x * STRIDE * d.width + channel);
+                    for kx in 0..3 {
+                        sum = sum.add_product(V::load(from.add(kx * d.width)), taps[ky * 3 + kx]);
+                    }
+                }
+                sum.clamp(low, high).store(d.output.add(x * d.width + channel));
+                x += 1;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn dense_weights<V: Vector, const HALF: bool>(d: &RawDense, offset: usize) -> V {
+    // SAFETY: `RawDense` says that `LANES` weights can be read here, in the precision that `HALF` names.
+    unsafe { if HALF { V::load_half(d.half.add(offset)) } else { V::load(d.full.add(offset)) } }
+}
+
+/// `outputs[n] += Σ inputs[k] · weights[k][n]`, rows of the weights in the order of `picked`.
+///
+/// # Safety
+/// As [`RawDense`] says.
+#[inline(always)]
+pub(super) unsafe fn dense_forward<V: Vector, const HALF: bool>(d: &RawDense) {
+    const TOGETHER: usize = 8;
+    // SAFETY: `picked` are rows of the weights, the columns are those of `RawDense`, multiples of `LANES`.
+    unsafe {
+        let (whole, rest) = d.picked.as_chunks::<TOGETHER>();
+        for rows in whole {
+            let scales = rows.map(|k| V::splat(*d.inputs.add(k as usize)));
+            let bases = rows.map(|k| k as usize * d.row_stride);
+            let mut n = d.first_column;
+            while n < d.end_column {
+                let output = d.outputs.add(n);
+                let mut sum = V::load(output);
+                for i in 0..TOGETHER {
+                    sum = sum.add_product(dense_weights::<V, HALF>(d, bases[i] + n), scales[i]);
+                }
+                sum.store(output);
+                n += V::LANES;
+            }
+        }
+        for &k in rest {
+            let scale = V::splat(*d.inputs.add(k as usize));
+            let mut n = d.first_column;
+            while n < d.end_column {
+                let output = d.outputs.add(n);
+                let weights = dense_weights::<V, HALF>(d, k as usize * d.row_stride + n);
+                V::load(output).add_product(weights, scale).store(output);
+                n += V::LANES;
+            }
+        }
+    }
+}
+
+/// `outputs[i] = Σ inputs[n] · weights[picked[i]][n]`.
+///
+/// # Safety
+/// As [`RawDense`] says.
+#[inline(always)]
+pub(super) unsafe fn dense_backward<V: Vector, const HALF: bool>(d: &RawDense) {
+    // SAFETY: as above; there is one output a picked row.
+    unsafe {
+        for (i, &k) in d.picked.iter().enumerate() {
+            let base = k as usize * d.row_stride;
+            let mut sums = [V::splat(0.0); 4];
+            let mut n = d.first_column;
+            while n + 4 * V::LANES <= d.end_column {
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    let at = n + j * V::LANES;
+                    *sum = sum.add_product(dense_weights::<V, HALF>(d, base + at), V::load(d.inputs.add(at)));
+                }
+                n += 4 * V::LANES;
+            }
+            while n < d.end_column {
+                sums[0] = sums[0].add_product(dense_weights::<V, HALF>(d, base + n), V::load(d.inputs.add(n)));
+                n += V::LANES;
+            }
+            *d.outputs.add(i) = sums[0].plus(sums[1]).plus(sums[2].plus(sums[3])).sum();
+        }
+    }
+}

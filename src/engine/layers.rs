@@ -1,0 +1,350 @@
+//! The layers around the blocks: stem, single 1×1 convolutions, pooling, dense layers and the changes of layout.
+
+use std::sync::Arc;
+
+use super::kernels::{Clamp, Kernels, Pixels, Rows};
+use super::op::{Image, Layer, ShapeError, pixels_of, planes_of};
+use super::pack::{Cut, Panels, Pointwise, padded};
+use super::pool::{Pool, with_scratch};
+
+/// First row, pixel or channel of part `part` of `parts` of `count`.
+fn share(count: usize, part: usize, parts: usize) -> usize {
+    count * part / parts
+}
+
+/// A 3×3 convolution of an image of few channels, padded by one pixel on each side.
+#[derive(Clone, Debug)]
+pub(super) struct StemWeights {
+    /// Channels read, at most [`Stem::MAX_CHANNELS`].
+    pub(super) inputs: usize,
+    /// 1 or 2.
+    pub(super) stride: usize,
+    /// As a 1×1 convolution of the `9 · inputs` pixels under each output, `[outputs][inputs][3][3]`.
+    pub(super) taps: Pointwise,
+}
+
+/// The first convolution: planes in, channels-last pixels out.
+#[derive(Debug)]
+pub(super) struct Stem {
+    inputs: usize,
+    stride: usize,
+    panels: Panels,
+}
+
+impl Stem {
+    /// Most channels of an image.
+    pub(super) const MAX_CHANNELS: usize = 4;
+
+    pub(super) fn new(kernels: &'static Kernels, weights: &StemWeights) -> Self {
+        Self {
+            inputs: weights.inputs,
+            stride: weights.stride,
+            panels: Panels::new(kernels, &weights.taps, Cut::Even),
+        }
+    }
+
+    fn size(&self, image: Image) -> Image {
+        Image { height: image.height.div_ceil(self.stride), width: image.width.div_ceil(self.stride) }
+    }
+
+    /// The pixels under row `y` of the output: for each pixel nine of the first channel, nine of the next.
+    fn gather(&self, input: &[f32], image: Image, y: usize, columns: usize, taps: &mut [f32]) {
+        let depth = 9 * self.inputs;
+        for channel in 0..self.inputs {
+            let plane = &input[channel * image.height * image.width..(channel + 1) * image.height * image.width];
+            for ky in 0..3 {
+                let at = channel * 9 + ky * 3;
+                let row = (y * self.stride + ky).checked_sub(1).filter(|row| *row < image.height);
+                let row = row.map(|row| &plane[row * image.width..(row + 1) * image.width]);
+                for (x, taps) in taps[..columns * depth].chunks_exact_mut(depth).enumerate() {
+                    let left = x * self.stride;
+                    taps[at..at + 3].copy_from_slice(&match row {
+                        None => [0.0; 3],
+                        Some(row) if left > 0 && left + 1 < image.width => [row[left - 1], row[left], row[left + 1]],
+                        Some(row) => [
+                            left.checked_sub(1).map_or(0.0, |x| row[x]),
+                            row[left],
+                            row.get(left + 1).copied().unwrap_or(0.0),
+                        ],
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Layer for Stem {
+    fn name(&self) -> &'static str {
+        "Stem"
+    }
+
+    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, ShapeError> {
+        let Image { height, width } = self.size(planes_of(input, self.inputs)?);
+        Ok(vec![1, height, width, padded(self.panels.outputs)])
+    }
+
+    fn run(&self, input: &[f32], shape: &[usize], output: &mut [f32], pool: &Pool) -> Result<(), ShapeError> {
+        let image = planes_of(shape, self.inputs)?;
+        let size = self.size(image);
+        let stride = padded(self.panels.outputs);
+        let row = size.width * stride;
+        let depth = self.panels.inputs;
+        let parts = pool.threads().min(size.height);
+        pool.run_on_parts(output, parts, &|part| share(size.height, part, parts) * row, &|part, output| {
+            let rows = share(size.height, part, parts)..share(size.height, part + 1, parts);
+            with_scratch(size.width * depth, |taps| {
+                for (y, output) in rows.zip(output.chunks_exact_mut(row)) {
+                    self.gather(input, image, y, size.width, taps);
+                    let source = Pixels {
+                        values: taps,
+                        stride: depth,
+                        segment: depth,
+                        segment_stride: 0,
+                        depth,
+                        count: size.width,
+                    };
+                    self.panels.run_all(source, output, stride, None);
+                }
+            });
+        });
+        Ok(())
+    }
+}
+
+/// A 1×1 convolution of channels-last pixels.
+#[derive(Debug)]
+pub(super) struct Convolution {
+    panels: Panels,
+}
+
+impl Convolution {
+    pub(super) fn new(kernels: &'static Kernels, weights: &Pointwise) -> Self {
+        Self { panels: Panels::new(kernels, weights, Cut::Even) }
+    }
+}
+
+impl Layer for Convolution {
+    fn name(&self) -> &'static str {
+        "Pointwise"
+    }
+
+    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, ShapeError> {
+        let Image { height, width } = pixels_of(input, padded(self.panels.inputs))?;
+        Ok(vec![1, height, width, padded(self.panels.outputs)])
+    }
+
+    fn run(&self, input: &[f32], shape: &[usize], output: &mut [f32], pool: &Pool) -> Result<(), ShapeError> {
+        let (from, to) = (padded(self.panels.inputs), padded(self.panels.outputs));
+        let image = pixels_of(shape, from)?;
+        let count = image.height * image.width;
+        let parts = pool.threads().min(count);
+        pool.run_on_parts(output, parts, &|part| share(count, part, parts) * to, &|part, output| {
+            let first = share(count, part, parts);
+            let source = Pixels {
+                values: &input[first * from..],
+                stride: from,
+                segment: self.panels.inputs,
+                segment_stride: 0,
+                depth: self.panels.inputs,
+                count: share(count, part + 1, parts) - first,
+            };
+            self.panels.run_all(source, output, to, None);
+        });
+        Ok(())
+    }
+}
+
+/// Mean over all pixels: channels-last pixels in, `[1, channels, 1, 1]` out.
+#[derive(Debug)]
+pub(super) struct GlobalPool {
+    /// Channels.
+    pub(super) channels: usize,
+}
+
+impl Layer for GlobalPool {
+    fn name(&self) -> &'static str {
+        "GlobalPool"
+    }
+
+    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, ShapeError> {
+        pixels_of(input, padded(self.channels))?;
+        Ok(vec![1, self.channels, 1, 1])
+    }
+
+    fn run(&self, input: &[f32], shape: &[usize], output: &mut [f32], _pool: &Pool) -> Result<(), ShapeError> {
+        let Image { height, width } = pixels_of(shape, padded(self.channels))?;
+        output.fill(0.0);
+        for pixel in input.chunks_exact(padded(self.channels)) {
+            for (sum, value) in output.iter_mut().zip(pixel) {
+                *sum += value;
+            }
+        }
+        let count = (height * width) as f32;
+        output.iter_mut().for_each(|sum| *sum /= count);
+        Ok(())
+    }
+}
+
+/// Channels-last pixels to planes, for what is not fused.
+#[derive(Debug)]
+pub(super) struct ToPlanes {
+    /// Channels.
+    pub(super) channels: usize,
+}
+
+impl Layer for ToPlanes {
+    fn name(&self) -> &'static str {
+        "ToPlanes"
+    }
+
+    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, ShapeError> {
+        let Image { height, width } = pixels_of(input, padded(self.channels))?;
+        Ok(vec![1, self.channels, height, width])
+    }
+
+    fn run(&self, input: &[f32], shape: &[usize], output: &mut [f32], _pool: &Pool) -> Result<(), ShapeError> {
+        let Image { height, width } = pixels_of(shape, padded(self.channels))?;
+        let count = height * width;
+        for (pixel, values) in input.chunks_exact(padded(self.channels)).enumerate() {
+            for (to, from) in output[pixel..].iter_mut().step_by(count).zip(values) {
+                *to = *from;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Planes to channels-last pixels, for what comes from layers that are not fused.
+#[derive(Debug)]
+pub(super) struct FromPlanes {
+    /// Channels.
+    pub(super) channels: usize,
+}
+
+impl Layer for FromPlanes {
+    fn name(&self) -> &'static str {
+        "FromPlanes"
+    }
+
+    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, ShapeError> {
+        let Image { height, width } = planes_of(input, self.channels)?;
+        Ok(vec![1, height, width, padded(self.channels)])
+    }
+
+    fn run(&self, input: &[f32], shape: &[usize], output: &mut [f32], _pool: &Pool) -> Result<(), ShapeError> {
+        let Image { height, width } = planes_of(shape, self.channels)?;
+        let count = height * width;
+        for (pixel, values) in output.chunks_exact_mut(padded(self.channels)).enumerate() {
+            let (values, rest) = values.split_at_mut(self.channels);
+            for (to, from) in values.iter_mut().zip(input[pixel..].iter().step_by(count)) {
+                *to = *from;
+            }
+            rest.fill(0.0);
+        }
+        Ok(())
+    }
+}
+
+/// Weights of a dense layer, `[rows][columns]`, used forwards and, for Grad-CAM, backwards.
+#[derive(Debug)]
+pub(super) struct DenseWeights {
+    /// Inputs of the layer.
+    pub(super) rows: usize,
+    /// Outputs of the layer.
+    pub(super) columns: usize,
+    /// Rows padded to [`padded`] columns.
+    pub(super) values: Rows,
+    /// Whether every weight is finite, so that what is multiplied by zero can be left out.
+    pub(super) finite: bool,
+}
+
+/// A dense layer: `[n, rows]` to `[n, columns]`, or backwards `[n, columns]` to `[n, rows]`.
+#[derive(Debug)]
+pub(super) struct Dense {
+    pub(super) kernels: &'static Kernels,
+    pub(super) weights: Arc<DenseWeights>,
+    /// One an output, or none.
+    pub(super) bias: Option<Vec<f32>>,
+    /// Through the transposed weights.
+    pub(super) backward: bool,
+}
+
+impl Dense {
+    fn sizes(&self) -> (usize, usize) {
+        let DenseWeights { rows, columns, .. } = *self.weights;
+        if self.backward { (columns, rows) } else { (rows, columns) }
+    }
+
+    fn forward(&self, input: &[f32], output: &mut [f32], pool: &Pool) {
+        let stride = padded(self.weights.columns);
+        let finite = self.weights.finite;
+        let picked: Vec<u32> =
+            (0u32..).zip(input).filter(|(_, value)| !finite || **value != 0.0).map(|(row, _)| row).collect();
+        with_scratch(stride, |sums| {
+            match &self.bias {
+                Some(bias) => {
+                    sums[..bias.len()].copy_from_slice(bias);
+                    sums[bias.len()..].fill(0.0);
+                }
+                None => sums.fill(0.0),
+            }
+            let vectors = stride / padded(1);
+            let parts = pool.threads().min(vectors);
+            let first = |part: usize| share(vectors, part, parts) * padded(1);
+            pool.run_on_parts(sums, parts, &first, &|part, sums| {
+                self.kernels.dense_forward(&self.weights.values, stride, &picked, first(part), input, sums);
+            });
+            output.copy_from_slice(&sums[..output.len()]);
+        });
+    }
+
+    fn backward(&self, input: &[f32], output: &mut [f32], pool: &Pool) {
+        let stride = padded(self.weights.columns);
+        let picked: Vec<u32> = (0..self.weights.rows as u32).collect();
+        with_scratch(stride, |row| {
+            row[..input.len()].copy_from_slice(input);
+            row[input.len()..].fill(0.0);
+            let row = &*row;
+            let parts = pool.threads().min(picked.len());
+            let first = |part: usize| share(picked.len(), part, parts);
+            pool.run_on_parts(output, parts, &first, &|part, output| {
+                let picked = &picked[first(part)..first(part + 1)];
+                self.kernels.dense_backward(&self.weights.values, stride, picked, row, output);
+            });
+        });
+        if let Some(bias) = &self.bias {
+            for (value, bias) in output.iter_mut().zip(bias) {
+                *value += bias;
+            }
+        }
+    }
+}
+
+impl Layer for Dense {
+    fn name(&self) -> &'static str {
+        "Dense"
+    }
+
+    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, ShapeError> {
+        let (inputs, outputs) = self.sizes();
+        match *input {
+            [rows, found] if found == inputs && rows > 0 => Ok(vec![rows, outputs]),
+            _ => Err(ShapeError::new(input, format!("[rows, {inputs}]"))),
+        }
+    }
+
+    fn run(&self, input: &[f32], _shape: &[usize], output: &mut [f32], pool: &Pool) -> Result<(), ShapeError> {
+        let (inputs, outputs) = self.sizes();
+        for (input, output) in input.chunks_exact(inputs).zip(output.chunks_exact_mut(outputs)) {
+            if self.backward {
+                self.backward(input, output, pool);
+            } else {
+                self.forward(input, output, pool);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rectified linear: no upper limit.
+pub(super) const RELU: Clamp = Clamp { low: 0.0, high: f32::INFINITY };

@@ -1,0 +1,83 @@
+//! From the bytes of an ONNX file to a plan that runs.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use tract_core::internal::*;
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::{Framework, InferenceModelExt};
+
+use super::kernels::Kernels;
+use super::op::FusedOp;
+use super::pool::Pool;
+use super::recognise::{Recognised, recognise};
+
+/// Names and shape that a network is loaded with.
+pub(super) struct Interface<'a> {
+    /// Name of the input.
+    pub(super) input: &'a str,
+    /// Shape of the input.
+    pub(super) shape: [usize; 4],
+    /// Names of the outputs, in the order in which they are wanted.
+    pub(super) outputs: [&'a str; 3],
+}
+
+/// A plan, and how many of its layers are fused.
+pub(super) struct Loaded {
+    pub(super) plan: Arc<TypedRunnableModel>,
+    pub(super) fused: usize,
+}
+
+/// Parses a file.
+pub(super) fn parse(file: &[u8]) -> TractResult<ModelProto> {
+    tract_onnx::onnx().proto_model_for_read(&mut Cursor::new(file))
+}
+
+/// The network with tract's own operators only.
+pub(super) fn stock(model: &ModelProto, interface: &Interface<'_>) -> TractResult<Loaded> {
+    plan(model, interface, |_, _| Ok(())).map(|plan| Loaded { plan, fused: 0 })
+}
+
+/// The network with every layer fused that is recognised.
+pub(super) fn fused(
+    mut model: ModelProto,
+    interface: &Interface<'_>,
+    kernels: &'static Kernels,
+    pool: &Arc<Pool>,
+) -> TractResult<Loaded> {
+    let graph = model.graph.take().context("the file has no graph")?;
+    let Recognised { graph, layers } = recognise(graph, kernels);
+    model.graph = Some(graph);
+    let plan = plan(&model, interface, |name, op| {
+        if let Some(layer) = layers.get(name) {
+            *op = FusedOp::wrap(Arc::clone(layer), Arc::clone(pool));
+        }
+        Ok(())
+    })?;
+    Ok(Loaded { plan, fused: layers.len() })
+}
+
+fn plan(
+    model: &ModelProto,
+    interface: &Interface<'_>,
+    replace: impl Fn(&str, &mut Box<dyn tract_onnx::tract_hir::infer::InferenceOp>) -> TractResult<()>,
+) -> TractResult<Arc<TypedRunnableModel>> {
+    let graph = model.graph.as_ref().context("the file has no graph")?;
+    for output in &graph.output {
+        // tract takes for granted that it is there.
+        let written = graph.node.iter().flat_map(|node| &node.output).any(|name| *name == output.name);
+        let given = graph.input.iter().any(|input| input.name == output.name);
+        let constant = graph.initializer.iter().any(|tensor| tensor.name == output.name);
+        ensure!(written || given || constant, "no node writes the output {:?}", output.name);
+    }
+    let mut model = tract_onnx::onnx().model_for_proto_model(model)?;
+    for node in &mut model.nodes {
+        replace(&node.name, &mut node.op)?;
+    }
+    model
+        .with_input_names([interface.input])?
+        .with_outputs_by_name(interface.outputs)?
+        .with_input_fact(0, f32::fact(interface.shape).into())?
+        .into_optimized()?
+        .into_runnable()
+}

@@ -1,0 +1,156 @@
+//! What tract sees of a fused layer: one operator of one input and one output.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use tract_core::internal::*;
+use tract_onnx::tract_hir::infer::InferenceOp;
+use tract_onnx::tract_hir::internal::{Expansion, InferenceResult, Solver, TensorProxy, expand};
+
+use super::kernels::unwritten;
+use super::pool::Pool;
+
+/// A tensor that a layer does not take.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("a tensor of shape {found:?}, expected {expected}")]
+pub(super) struct ShapeError {
+    found: Vec<usize>,
+    expected: String,
+}
+
+impl ShapeError {
+    pub(super) fn new(found: &[usize], expected: impl Into<String>) -> Self {
+        Self { found: found.to_vec(), expected: expected.into() }
+    }
+}
+
+/// Size of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Image {
+    /// Rows.
+    pub(super) height: usize,
+    /// Columns.
+    pub(super) width: usize,
+}
+
+/// Size of a channels-last image `[1, height, width, channels]`.
+pub(super) fn pixels_of(shape: &[usize], channels: usize) -> Result<Image, ShapeError> {
+    match *shape {
+        [1, height, width, found] if found == channels && height > 0 && width > 0 => Ok(Image { height, width }),
+        _ => Err(ShapeError::new(shape, format!("[1, height, width, {channels}]"))),
+    }
+}
+
+/// Size of a planar image `[1, channels, height, width]`.
+pub(super) fn planes_of(shape: &[usize], channels: usize) -> Result<Image, ShapeError> {
+    match *shape {
+        [1, found, height, width] if found == channels && height > 0 && width > 0 => Ok(Image { height, width }),
+        _ => Err(ShapeError::new(shape, format!("[1, {channels}, height, width]"))),
+    }
+}
+
+/// One fused layer: plain slices in and out.
+pub(super) trait Layer: fmt::Debug + Send + Sync {
+    /// What it is.
+    fn name(&self) -> &'static str;
+
+    /// Shape of the output for an input of shape `input`.
+    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, ShapeError>;
+
+    /// Computes every element of `output`, which has the length of [`Layer::output_shape`].
+    fn run(&self, input: &[f32], shape: &[usize], output: &mut [f32], pool: &Pool) -> Result<(), ShapeError>;
+}
+
+/// A layer as tract's operator.
+#[derive(Clone)]
+pub(super) struct FusedOp {
+    layer: Arc<dyn Layer>,
+    pool: Arc<Pool>,
+}
+
+impl FusedOp {
+    /// The operator for a model whose types are not yet known.
+    pub(super) fn wrap(layer: Arc<dyn Layer>, pool: Arc<Pool>) -> Box<dyn InferenceOp> {
+        expand(Self { layer, pool })
+    }
+}
+
+impl Expansion for FusedOp {
+    fn name(&self) -> StaticName {
+        self.layer.name().into()
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        model.wire_node(prefix, self.clone(), inputs)
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        let [input] = inputs else { bail!("{} inputs, expected 1", inputs.len()) };
+        let [output] = outputs else { bail!("{} outputs, expected 1", outputs.len()) };
+        solver.equals(&input.datum_type, f32::datum_type())?;
+        solver.equals(&output.datum_type, f32::datum_type())?;
+        solver.given(&input.shape, move |solver, shape| {
+            let shape = shape.iter().map(|d| Ok(d.to_usize()?)).collect::<TractResult<Vec<_>>>()?;
+            let found: TVec<TDim> = self.layer.output_shape(&shape)?.iter().map(ToDim::to_dim).collect();
+            solver.equals(&output.shape, found)
+        })
+    }
+}
+
+impl fmt::Debug for FusedOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.layer.name())
+    }
+}
+
+impl PartialEq for FusedOp {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.layer, &other.layer)
+    }
+}
+
+impl Eq for FusedOp {}
+
+impl Hash for FusedOp {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.layer).cast::<()>().hash(state);
+    }
+}
+
+impl Op for FusedOp {
+    fn name(&self) -> StaticName {
+        self.layer.name().into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for FusedOp {
+    op_out_of_plan!();
+
+    fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let input = args_1!(inputs);
+        let shape = input.shape();
+        let values = input.try_as_plain_ram()?.as_slice::<f32>()?;
+        let mut output = unwritten(&self.layer.output_shape(shape)?)?;
+        self.layer.run(values, shape, output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?, &self.pool)?;
+        Ok(tvec!(output.into_tvalue()))
+    }
+}
+
+impl TypedOp for FusedOp {
+    as_op!();
+
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let [input] = inputs else { bail!("{} inputs, expected 1", inputs.len()) };
+        let Some(shape) = input.shape.as_concrete() else { bail!("an input of unknown size") };
+        ensure!(input.datum_type == f32::datum_type(), "an input of {:?}, expected f32", input.datum_type);
+        Ok(tvec!(f32::fact(&self.layer.output_shape(shape)?)))
+    }
+}

@@ -1,0 +1,184 @@
+//! Weights in the order in which the kernels read them.
+
+use super::kernels::{ALIGN, Clamp, Kernels, Pixels};
+use super::pool::Buffer;
+
+/// A 1×1 convolution: `[out][in]` weights, one bias an output channel, a clamp.
+#[derive(Clone, Debug)]
+pub(super) struct Pointwise {
+    /// Channels read.
+    pub(super) inputs: usize,
+    /// Channels written.
+    pub(super) outputs: usize,
+    /// `[outputs][inputs]`.
+    pub(super) weights: Vec<f32>,
+    /// `[outputs]`.
+    pub(super) bias: Vec<f32>,
+    /// What follows.
+    pub(super) clamp: Clamp,
+}
+
+/// Channels as they lie in memory: padded with zeros to whole vectors of any instruction set.
+pub(super) fn padded(channels: usize) -> usize {
+    channels.next_multiple_of(ALIGN)
+}
+
+/// One panel: which channels, how wide, where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panel {
+    /// First output channel.
+    pub(super) first: usize,
+    /// Vectors of output channels.
+    pub(super) vectors: usize,
+    offset: usize,
+    length: usize,
+}
+
+/// How the vectors of a matrix are cut into panels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Cut {
+    /// Panels of nearly the same width.
+    Even,
+    /// Widest panels first, what is left over last.
+    Greedy,
+}
+
+/// Weights of a 1×1 convolution in panels: for each the biases, then the weights of each input channel in turn.
+#[derive(Debug)]
+pub(super) struct Panels {
+    kernels: &'static Kernels,
+    memory: Buffer,
+    panels: Vec<Panel>,
+    /// Channels read.
+    pub(super) inputs: usize,
+    /// Channels written.
+    pub(super) outputs: usize,
+    /// What follows.
+    pub(super) clamp: Clamp,
+}
+
+impl Panels {
+    pub(super) fn new(kernels: &'static Kernels, convolution: &Pointwise, cut: Cut) -> Self {
+        let Pointwise { inputs, outputs, ref weights, ref bias, clamp } = *convolution;
+        let lanes = kernels.lanes;
+        // Up to the padding of memory, so that the zeros there are written too.
+        let vectors = padded(outputs) / lanes;
+        let count = vectors.div_ceil(kernels.widest);
+        let mut panels = Vec::with_capacity(count);
+        let (mut first, mut offset) = (0, 0);
+        for i in 0..count {
+            let vectors = match cut {
+                Cut::Even => vectors * (i + 1) / count - vectors * i / count,
+                Cut::Greedy => kernels.widest.min(vectors - first / lanes),
+            };
+            let length = vectors * lanes * (inputs + 1);
+            panels.push(Panel { first, vectors, offset, length });
+            first += vectors * lanes;
+            offset += length.next_multiple_of(ALIGN);
+        }
+        let mut memory = Buffer::zeros(offset);
+        for panel in &panels {
+            let width = panel.vectors * lanes;
+            let (biases, rows) = memory[panel.offset..panel.offset + panel.length].split_at_mut(width);
+            let channels = panel.first..outputs.min(panel.first + width);
+            for (column, channel) in channels.enumerate() {
+                biases[column] = bias[channel];
+                let row = &weights[channel * inputs..(channel + 1) * inputs];
+                for (to, from) in rows[column..].iter_mut().step_by(width).zip(row) {
+                    *to = *from;
+                }
+            }
+        }
+        Self { kernels, memory, panels, inputs, outputs, clamp }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.panels.len()
+    }
+
+    /// First channel of panel `index` and how many it has.
+    pub(super) fn channels(&self, index: usize) -> (usize, usize) {
+        let panel = &self.panels[index];
+        (panel.first, panel.vectors * self.kernels.lanes)
+    }
+
+    /// Runs panel `index`; `output` begins at the panel's first channel.
+    pub(super) fn run(
+        &self,
+        index: usize,
+        input: Pixels<'_>,
+        output: &mut [f32],
+        stride: usize,
+        residual: Option<&[f32]>,
+    ) {
+        let panel = &self.panels[index];
+        let memory = &self.memory[panel.offset..panel.offset + panel.length];
+        self.kernels.gemm(input, memory, panel.vectors, output, stride, residual, self.clamp);
+    }
+
+    /// Runs every panel over channels-last pixels `stride` apart.
+    pub(super) fn run_all(&self, input: Pixels<'_>, output: &mut [f32], stride: usize, residual: Option<&[f32]>) {
+        for index in 0..self.len() {
+            let first = self.panels[index].first;
+            self.run(index, input, &mut output[first..], stride, residual.map(|r| &r[first..]));
+        }
+    }
+}
+
+/// A 3×3 depthwise convolution with a padding of one pixel on each side.
+#[derive(Clone, Debug)]
+pub(super) struct Depthwise {
+    /// Channels.
+    pub(super) channels: usize,
+    /// 1 or 2.
+    pub(super) stride: usize,
+    /// `[channels][3][3]`.
+    pub(super) weights: Vec<f32>,
+    /// `[channels]`.
+    pub(super) bias: Vec<f32>,
+    /// What follows.
+    pub(super) clamp: Clamp,
+}
+
+/// Its weights in panels of the widest width: for each the biases, then the nine taps.
+#[derive(Debug)]
+pub(super) struct DepthwisePanels {
+    kernels: &'static Kernels,
+    memory: Buffer,
+    /// Channels, padded.
+    channels: usize,
+    /// Floats from panel to panel of the channels.
+    pub(super) width: usize,
+    /// 1 or 2.
+    pub(super) stride: usize,
+    clamp: Clamp,
+}
+
+impl DepthwisePanels {
+    pub(super) fn new(kernels: &'static Kernels, convolution: &Depthwise) -> Self {
+        let Depthwise { channels, stride, ref weights, ref bias, clamp } = *convolution;
+        let width = kernels.widest * kernels.lanes;
+        let mut memory = Buffer::zeros(padded(channels).div_ceil(width) * 10 * width);
+        for channel in 0..channels {
+            let at = channel / width * 10 * width + channel % width;
+            memory[at] = bias[channel];
+            for tap in 0..9 {
+                memory[at + (tap + 1) * width] = weights[channel * 9 + tap];
+            }
+        }
+        Self { kernels, memory, channels: padded(channels), width, stride, clamp }
+    }
+
+    /// How many panels.
+    pub(super) fn len(&self) -> usize {
+        self.channels.div_ceil(self.width)
+    }
+
+    /// One row of panel `index`, [`DepthwisePanels::width`] floats from pixel to pixel.
+    pub(super) fn run(&self, index: usize, rows: [&[f32]; 3], columns: usize, output: &mut [f32]) {
+        let size = 10 * self.width;
+        let weights = &self.memory[index * size..(index + 1) * size];
+        let vectors = (self.channels - index * self.width).min(self.width) / self.kernels.lanes;
+        self.kernels.depthwise(rows, self.stride, columns, weights, vectors, self.width, output, self.clamp);
+    }
+}

@@ -1,0 +1,551 @@
+//! Finds the layers of a MobileNetV2 in an ONNX graph and takes them out of it.
+//!
+//! Patterns are matched on the graph as parsed, before tract sees it: what is replaced is never optimised or packed by
+//! anything else. Between two fused layers pixels lie channels-last and padded, under a name of their own; where a
+//! layer that is not fused reads them, or the other way round, a change of layout is put in. A node that fits no
+//! pattern stays as it is.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tract_core::prelude::f16;
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+
+use super::block::{Block, BlockWeights};
+use super::kernels::{Clamp, Kernels, Rows};
+use super::layers::{
+    Convolution, Dense, DenseWeights, FromPlanes, GlobalPool, RELU, Stem, StemWeights, ToPlanes,
+};
+use super::op::Layer;
+use super::pack::{Depthwise, Pointwise, padded};
+
+/// What stands at the end of the name of a value that lies channels-last.
+const PIXELS: &str = ".channels-last";
+/// Operator of a node that [`recognise`] puts in.
+pub(super) const FUSED: &str = "LightboxFused";
+
+/// A graph whose fused layers are nodes of the operator [`FUSED`].
+pub(super) struct Recognised {
+    /// What is left, and the fused nodes.
+    pub(super) graph: GraphProto,
+    /// The layer of each fused node, by the node's name.
+    pub(super) layers: HashMap<String, Arc<dyn Layer>>,
+}
+
+/// Takes the layers that it knows out of `graph`.
+pub(super) fn recognise(mut graph: GraphProto, kernels: &'static Kernels) -> Recognised {
+    let Some(search) = Search::new(&graph, kernels) else {
+        return Recognised { graph, layers: HashMap::new() };
+    };
+    let (taken, steps) = search.run();
+    let steps = lay_out(&graph, &taken, steps);
+    let mut number = 0;
+    graph.node.retain(|_| {
+        number += 1;
+        !taken.contains(&(number - 1))
+    });
+    let mut layers = HashMap::new();
+    for step in steps {
+        let name = format!("{FUSED}.{}", step.output);
+        graph.node.push(NodeProto {
+            input: vec![step.input],
+            output: vec![step.output],
+            name: name.clone(),
+            op_type: FUSED.to_owned(),
+            ..NodeProto::default()
+        });
+        layers.insert(name, step.layer);
+    }
+    // Constants that only the layers had are not to be loaded a second time.
+    loop {
+        let read: HashSet<&str> = graph.node.iter().flat_map(|node| node.input.iter().map(String::as_str)).collect();
+        let written: HashSet<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
+        let needed = |name: &String| read.contains(name.as_str()) || written.contains(name.as_str());
+        let keep: Vec<bool> = graph.node.iter().map(|node| node.output.iter().any(needed)).collect();
+        let mut keep_initializer = graph.initializer.iter().map(|i| needed(&i.name)).collect::<Vec<_>>().into_iter();
+        graph.initializer.retain(|_| keep_initializer.next().unwrap_or(true));
+        if keep.iter().all(|keep| *keep) {
+            break;
+        }
+        let mut keep = keep.into_iter();
+        graph.node.retain(|_| keep.next().unwrap_or(true));
+    }
+    layers.retain(|name, _| graph.node.iter().any(|node| node.name == *name));
+    Recognised { graph, layers }
+}
+
+/// One fused layer and the values that it reads and writes, by their names in the file.
+struct Step {
+    layer: Arc<dyn Layer>,
+    input: String,
+    output: String,
+    /// How many channels it reads, where it reads pixels and not planes or rows.
+    pixels_in: Option<usize>,
+    /// How many it writes, likewise.
+    pixels_out: Option<usize>,
+}
+
+/// Renames what lies channels-last and puts changes of layout in.
+fn lay_out(graph: &GraphProto, taken: &HashSet<usize>, steps: Vec<Step>) -> Vec<Step> {
+    let pixels: HashMap<String, usize> =
+        steps.iter().filter_map(|step| Some((step.output.clone(), step.pixels_out?))).collect();
+    let left = graph.node.iter().enumerate().filter(|(index, _)| !taken.contains(index));
+    let mut planes: HashSet<&str> = left.flat_map(|(_, node)| node.input.iter().map(String::as_str)).collect();
+    planes.extend(graph.output.iter().map(|output| output.name.as_str()));
+    let of_planes = steps.iter().filter(|step| step.pixels_in.is_none());
+    planes.extend(of_planes.map(|step| step.input.as_str()).collect::<Vec<_>>());
+
+    let mut changes: HashMap<String, Step> = HashMap::new();
+    for step in &steps {
+        if let Some(channels) = step.pixels_in
+            && !pixels.contains_key(&step.input)
+        {
+            let change = Step {
+                layer: Arc::new(FromPlanes { channels }),
+                input: step.input.clone(),
+                output: format!("{}{PIXELS}", step.input),
+                pixels_in: None,
+                pixels_out: None,
+            };
+            changes.insert(change.output.clone(), change);
+        }
+        if let Some(channels) = step.pixels_out
+            && planes.contains(step.output.as_str())
+        {
+            let change = Step {
+                layer: Arc::new(ToPlanes { channels }),
+                input: format!("{}{PIXELS}", step.output),
+                output: step.output.clone(),
+                pixels_in: None,
+                pixels_out: None,
+            };
+            changes.insert(change.output.clone(), change);
+        }
+    }
+    let renamed = steps.into_iter().map(|mut step| {
+        if step.pixels_in.is_some() {
+            step.input += PIXELS;
+        }
+        if step.pixels_out.is_some() {
+            step.output += PIXELS;
+        }
+        step
+    });
+    let mut all: Vec<Step> = renamed.collect();
+    let mut changes: Vec<Step> = changes.into_values().collect();
+    changes.sort_by(|a, b| a.output.cmp(&b.output));
+    all.extend(changes);
+    all
+}
+
+/// A convolution that a layer can be made of, with the clamp that follows it.
+struct Found<T> {
+    weights: T,
+    input: String,
+    output: String,
+    nodes: Vec<usize>,
+}
+
+/// What kind a `Conv` node is.
+enum Convolved {
+    /// 1×1.
+    Pointwise(Pointwise),
+    /// 3×3, each channel by itself.
+    Depthwise(Depthwise),
+    /// 3×3 over all of few channels.
+    Stem(StemWeights),
+}
+
+struct Search<'a> {
+    graph: &'a GraphProto,
+    kernels: &'static Kernels,
+    constants: HashMap<&'a str, &'a TensorProto>,
+    /// The node that writes a value.
+    writer: HashMap<&'a str, usize>,
+    /// The nodes that read a value, one entry a read.
+    readers: HashMap<&'a str, Vec<usize>>,
+    outputs: HashSet<&'a str>,
+}
+
+impl<'a> Search<'a> {
+    /// None where the graph is of a kind that is left alone: with graphs inside, or a name written twice.
+    fn new(graph: &'a GraphProto, kernels: &'static Kernels) -> Option<Self> {
+        let mut search = Self {
+            graph,
+            kernels,
+            constants: HashMap::new(),
+            writer: HashMap::new(),
+            readers: HashMap::new(),
+            outputs: graph.output.iter().map(|output| output.name.as_str()).collect(),
+        };
+        let inputs: HashSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
+        for tensor in &graph.initializer {
+            // An initializer that is an input too is a default that the caller may replace.
+            if inputs.contains(tensor.name.as_str()) || search.constants.insert(&tensor.name, tensor).is_some() {
+                return None;
+            }
+        }
+        for (index, node) in graph.node.iter().enumerate() {
+            if node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()) {
+                return None;
+            }
+            for name in node.output.iter().filter(|name| !name.is_empty()) {
+                let known = search.constants.contains_key(name.as_str()) || inputs.contains(name.as_str());
+                if known || name.ends_with(PIXELS) || search.writer.insert(name, index).is_some() {
+                    return None;
+                }
+            }
+            for name in node.input.iter().filter(|name| !name.is_empty()) {
+                search.readers.entry(name).or_default().push(index);
+            }
+        }
+        Some(search)
+    }
+
+    /// The nodes that layers take the place of, and the layers.
+    fn run(&self) -> (HashSet<usize>, Vec<Step>) {
+        let mut taken = HashSet::new();
+        let mut steps = Vec::new();
+        for index in 0..self.graph.node.len() {
+            if taken.contains(&index) {
+                continue;
+            }
+            if let Some((nodes, step)) = self.block(index).or_else(|| self.single(index))
+                && nodes.iter().all(|node| !taken.contains(node))
+            {
+                taken.extend(nodes);
+                steps.push(step);
+            }
+        }
+        let pixels: HashMap<String, usize> =
+            steps.iter().filter_map(|step| Some((step.output.clone(), step.pixels_out?))).collect();
+        let mut dense = HashMap::new();
+        for (index, node) in self.graph.node.iter().enumerate() {
+            if let Some(step) = self.pool(node, &pixels).or_else(|| self.dense(node, &mut dense)) {
+                taken.insert(index);
+                steps.push(step);
+            }
+        }
+        (taken, steps)
+    }
+
+    /// An inverted residual block that begins with node `index`.
+    fn block(&self, index: usize) -> Option<(Vec<usize>, Step)> {
+        let first = self.convolution(index)?;
+        let (expand, depthwise) = match first.weights {
+            Convolved::Pointwise(weights) => {
+                let next = self.only_reader(&first.output)?;
+                (Some((weights, first.nodes)), self.convolution(next)?)
+            }
+            Convolved::Depthwise(_) => (None, self.convolution(index)?),
+            Convolved::Stem(_) => return None,
+        };
+        let Convolved::Depthwise(filter) = depthwise.weights else { return None };
+        let project = self.convolution(self.only_reader(&depthwise.output)?)?;
+        let Convolved::Pointwise(projection) = project.weights else { return None };
+        let mut nodes = [depthwise.nodes, project.nodes].concat();
+        let inputs = match &expand {
+            Some((weights, _)) if weights.outputs != filter.channels => return None,
+            Some((weights, _)) => weights.inputs,
+            None => filter.channels,
+        };
+        if projection.inputs != filter.channels {
+            return None;
+        }
+        let (expand, expand_nodes) = expand.unzip();
+        nodes.extend(expand_nodes.unwrap_or_default());
+        let outputs = projection.outputs;
+        let mut output = project.output;
+        let added = || {
+            let next = self.only_reader(&output)?;
+            let node = &self.graph.node[next];
+            let [a, b] = node.input.as_slice() else { return None };
+            let adds = is_onnx(node, "Add") && (*a == first.input && *b == output || *b == first.input && *a == output);
+            (adds && node.output.len() == 1).then_some((next, node.output[0].clone()))
+        };
+        // With a clamp between projection and sum, or another shape, the sum stays tract's.
+        let same = filter.stride == 1 && inputs == outputs && projection.clamp == Clamp::NONE;
+        let added = if same { added() } else { None };
+        let residual = added.is_some();
+        if let Some((next, sum)) = added {
+            nodes.push(next);
+            output = sum;
+        }
+        let weights = BlockWeights { expand, depthwise: filter, project: projection, residual };
+        let step = Step {
+            layer: Arc::new(Block::new(self.kernels, &weights)),
+            input: first.input,
+            output,
+            pixels_in: Some(inputs),
+            pixels_out: Some(outputs),
+        };
+        Some((nodes, step))
+    }
+
+    /// A stem or a 1×1 convolution by itself.
+    fn single(&self, index: usize) -> Option<(Vec<usize>, Step)> {
+        let found = self.convolution(index)?;
+        let (layer, pixels_in, outputs): (Arc<dyn Layer>, _, _) = match &found.weights {
+            Convolved::Stem(weights) => (Arc::new(Stem::new(self.kernels, weights)), None, weights.taps.outputs),
+            Convolved::Pointwise(weights) => {
+                (Arc::new(Convolution::new(self.kernels, weights)), Some(weights.inputs), weights.outputs)
+            }
+            Convolved::Depthwise(_) => return None,
+        };
+        let step = Step { layer, input: found.input, output: found.output, pixels_in, pixels_out: Some(outputs) };
+        Some((found.nodes, step))
+    }
+
+    fn pool(&self, node: &NodeProto, pixels: &HashMap<String, usize>) -> Option<Step> {
+        let ([input], [output]) = (node.input.as_slice(), node.output.as_slice()) else { return None };
+        let channels = *pixels.get(input)?;
+        is_onnx(node, "GlobalAveragePool").then(|| Step {
+            layer: Arc::new(GlobalPool { channels }),
+            input: input.clone(),
+            output: output.clone(),
+            pixels_in: Some(channels),
+            pixels_out: None,
+        })
+    }
+
+    /// `Gemm` with constant weights, either way round. Weights that two nodes share are kept once.
+    fn dense(&self, node: &NodeProto, known: &mut HashMap<String, Arc<DenseWeights>>) -> Option<Step> {
+        let scale = |name| attribute(node, name).is_none_or(|a| a.f == 1.0);
+        if !is_onnx(node, "Gemm") || !scale("alpha") || !scale("beta") || integer(node, "transA", 0) != 0 {
+            return None;
+        }
+        let (input, name, bias) = match node.input.as_slice() {
+            [a, b] => (a, b, None),
+            [a, b, c] => (a, b, Some(c).filter(|c| !c.is_empty())),
+            _ => return None,
+        };
+        let [output] = node.output.as_slice() else { return None };
+        if self.constant(input).is_some() {
+            return None;
+        }
+        let weights = match known.get(name) {
+            Some(weights) => Arc::clone(weights),
+            None => {
+                let weights = Arc::new(self.dense_weights(name)?);
+                known.insert(name.clone(), Arc::clone(&weights));
+                weights
+            }
+        };
+        let backward = integer(node, "transB", 0) != 0;
+        let outputs = if backward { weights.rows } else { weights.columns };
+        let bias = match bias {
+            None => None,
+            Some(name) => {
+                let (shape, bias) = floats(self.constant(name)?)?;
+                let fits = matches!(*shape.as_slice(), [n] | [1, n] if n == outputs);
+                Some(fits.then_some(bias)?)
+            }
+        };
+        Some(Step {
+            layer: Arc::new(Dense { kernels: self.kernels, weights, bias, backward }),
+            input: input.clone(),
+            output: output.clone(),
+            pixels_in: None,
+            pixels_out: None,
+        })
+    }
+
+    fn dense_weights(&self, name: &str) -> Option<DenseWeights> {
+        let tensor = self.constant(name)?;
+        let [rows, columns] = *shape_of(tensor)?.as_slice() else { return None };
+        let stride = padded(columns);
+        if rows == 0 || columns == 0 || u32::try_from(rows).is_err() {
+            return None;
+        }
+        let (values, finite) = match halves(tensor).filter(|_| self.kernels.half_weights) {
+            Some(halves) => {
+                let mut values = vec![0u16; rows * stride];
+                for (to, from) in values.chunks_exact_mut(stride).zip(halves.chunks_exact(2 * columns)) {
+                    for (to, from) in to.iter_mut().zip(from.as_chunks::<2>().0) {
+                        *to = u16::from_le_bytes(*from);
+                    }
+                }
+                let finite = values.iter().all(|bits| f16::from_bits(*bits).is_finite());
+                (Rows::Half(values), finite)
+            }
+            None => {
+                let (_, floats) = floats(tensor)?;
+                let mut values = vec![0.0; rows * stride];
+                for (to, from) in values.chunks_exact_mut(stride).zip(floats.chunks_exact(columns)) {
+                    to[..columns].copy_from_slice(from);
+                }
+                let finite = values.iter().all(|value| value.is_finite());
+                (Rows::Full(values), finite)
+            }
+        };
+        Some(DenseWeights { rows, columns, values, finite })
+    }
+
+    /// The node that alone reads `value`.
+    fn only_reader(&self, value: &str) -> Option<usize> {
+        match self.readers.get(value)?.as_slice() {
+            [reader] if !self.outputs.contains(value) => Some(*reader),
+            _ => None,
+        }
+    }
+
+    /// The constant `name`, through a cast to f32 where there is one.
+    fn constant(&self, name: &str) -> Option<&'a TensorProto> {
+        if let Some(tensor) = self.constants.get(name) {
+            return Some(tensor);
+        }
+        let node = &self.graph.node[*self.writer.get(name)?];
+        match node.input.as_slice() {
+            [] if is_onnx(node, "Constant") => attribute(node, "value")?.t.as_ref(),
+            [input] if is_onnx(node, "Cast") && integer(node, "to", 0) == DataType::Float as i64 => {
+                // Casts from what is not a float would change more than the width.
+                self.constant(input).filter(|tensor| is_float(tensor))
+            }
+            [input] if is_onnx(node, "Identity") => self.constant(input),
+            _ => None,
+        }
+    }
+
+    fn convolution(&self, index: usize) -> Option<Found<Convolved>> {
+        let node = &self.graph.node[index];
+        if !is_onnx(node, "Conv") {
+            return None;
+        }
+        let (input, weights, bias) = match node.input.as_slice() {
+            [x, w] => (x, w, None),
+            [x, w, b] => (x, w, Some(b).filter(|b| !b.is_empty())),
+            _ => return None,
+        };
+        let [value] = node.output.as_slice() else { return None };
+        let tensor = self.constant(weights)?;
+        let [outputs, inputs, height, width] = *shape_of(tensor)?.as_slice() else { return None };
+        let (_, weights) = floats(tensor)?;
+        let bias = match bias {
+            Some(name) => floats(self.constant(name)?)?.1,
+            None => vec![0.0; outputs],
+        };
+        let auto_pad = attribute(node, "auto_pad").is_none_or(|a| a.s.is_empty() || a.s == b"NOTSET");
+        let group = usize::try_from(integer(node, "group", 1)).ok()?;
+        let kernel = integers(node, "kernel_shape").is_none_or(|k| usizes(k) == [height, width]);
+        let dilated = integers(node, "dilations").is_some_and(|d| d.iter().any(|d| *d != 1));
+        let strides = integers(node, "strides").map_or_else(|| vec![1, 1], usizes);
+        let pads = integers(node, "pads").map_or_else(|| vec![0; 4], usizes);
+        if !auto_pad || !kernel || dilated || bias.len() != outputs || outputs == 0 || inputs == 0 {
+            return None;
+        }
+        let (clamp, output, nodes) = self.clamped(index, value);
+        let size = (height, width, strides.as_slice(), pads.as_slice());
+        let weights = match size {
+            (1, 1, [1, 1], [0, 0, 0, 0]) if group == 1 => {
+                Convolved::Pointwise(Pointwise { inputs, outputs, weights, bias, clamp })
+            }
+            (3, 3, [stride @ (1 | 2), other], [1, 1, 1, 1]) if stride == other && group == outputs && inputs == 1 => {
+                Convolved::Depthwise(Depthwise { channels: outputs, stride: *stride, weights, bias, clamp })
+            }
+            (3, 3, [stride @ (1 | 2), other], [1, 1, 1, 1])
+                if stride == other && group == 1 && inputs <= Stem::MAX_CHANNELS =>
+            {
+                let taps = Pointwise { inputs: 9 * inputs, outputs, weights, bias, clamp };
+                Convolved::Stem(StemWeights { inputs, stride: *stride, taps })
+            }
+            _ => return None,
+        };
+        Some(Found { weights, input: input.clone(), output, nodes })
+    }
+
+    /// The clamp that alone reads `value`, what it writes, and the nodes from `index` on.
+    fn clamped(&self, index: usize, value: &str) -> (Clamp, String, Vec<usize>) {
+        let clamp = || {
+            let next = self.only_reader(value)?;
+            let node = &self.graph.node[next];
+            let [output] = node.output.as_slice() else { return None };
+            let bound = |position: usize, name: &str, none: f32| match node.input.get(position) {
+                Some(input) if !input.is_empty() => match floats(self.constant(input)?)?.1.as_slice() {
+                    [bound] => Some(*bound),
+                    _ => None,
+                },
+                _ => Some(attribute(node, name).map_or(none, |a| a.f)),
+            };
+            let clamp = if is_onnx(node, "Relu") && node.input.len() == 1 {
+                RELU
+            } else if is_onnx(node, "Clip") && node.input.first().is_some_and(|input| input == value) {
+                let low = bound(1, "min", f32::NEG_INFINITY)?;
+                let high = bound(2, "max", f32::INFINITY)?;
+                Clamp { low, high }
+            } else {
+                return None;
+            };
+            (clamp.low <= clamp.high).then(|| (clamp, output.clone(), vec![index, next]))
+        };
+        clamp().unwrap_or_else(|| (Clamp::NONE, value.to_owned(), vec![index]))
+    }
+}
+
+fn is_onnx(node: &NodeProto, operator: &str) -> bool {
+    node.op_type == operator && (node.domain.is_empty() || node.domain == "ai.onnx")
+}
+
+fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+    node.attribute.iter().find(|attribute| attribute.name == name)
+}
+
+fn integer(node: &NodeProto, name: &str, default: i64) -> i64 {
+    attribute(node, name).map_or(default, |attribute| attribute.i)
+}
+
+fn integers<'a>(node: &'a NodeProto, name: &str) -> Option<&'a [i64]> {
+    attribute(node, name).map(|attribute| attribute.ints.as_slice())
+}
+
+/// What is negative becomes a number that no pattern has.
+fn usizes(numbers: &[i64]) -> Vec<usize> {
+    numbers.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX)).collect()
+}
+
+fn is_float(tensor: &TensorProto) -> bool {
+    tensor.data_type == DataType::Float as i32 || tensor.data_type == DataType::Float16 as i32
+}
+
+/// Sizes of a tensor that has as many elements as they say, inside the file.
+fn shape_of(tensor: &TensorProto) -> Option<Vec<usize>> {
+    let shape: Vec<usize> = tensor.dims.iter().map(|d| usize::try_from(*d).ok()).collect::<Option<_>>()?;
+    let count = shape.iter().try_fold(1usize, |count, d| count.checked_mul(*d))?;
+    let inside = tensor.data_location.is_none_or(|l| l == DataLocation::Default as i32);
+    let width = if tensor.data_type == DataType::Float16 as i32 { 2 } else { 4 };
+    let found = if !tensor.raw_data.is_empty() {
+        if tensor.raw_data.len() % width != 0 {
+            return None;
+        }
+        tensor.raw_data.len() / width
+    } else if width == 2 {
+        tensor.int32_data.len()
+    } else {
+        tensor.float_data.len()
+    };
+    (inside && is_float(tensor) && found == count).then_some(shape)
+}
+
+/// Little-endian halves of a half-precision tensor.
+fn halves(tensor: &TensorProto) -> Option<&[u8]> {
+    let half = tensor.data_type == DataType::Float16 as i32 && !tensor.raw_data.is_empty();
+    half.then_some(tensor.raw_data.as_slice())
+}
+
+/// Shape and values of a constant of f32 or f16.
+fn floats(tensor: &TensorProto) -> Option<(Vec<usize>, Vec<f32>)> {
+    let shape = shape_of(tensor)?;
+    let values = if tensor.data_type == DataType::Float16 as i32 {
+        if tensor.raw_data.is_empty() {
+            tensor.int32_data.iter().map(|bits| f16::from_bits(*bits as u16).to_f32()).collect()
+        } else {
+            let halves = tensor.raw_data.as_chunks::<2>().0;
+            halves.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect()
+        }
+    } else if tensor.raw_data.is_empty() {
+        tensor.float_data.clone()
+    } else {
+        tensor.raw_data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    };
+    Some((shape, values))
+}
