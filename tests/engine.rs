@@ -1,0 +1,69 @@
+//! The fused network against tract's own operators, through the front door: a verified model directory.
+
+use lightbox::domain::{ModelInput, ModelOutput, Window};
+use lightbox::engine::{EngineOptions, TractClassifier};
+use lightbox::ports::Classifier;
+use support::network::{Spec, mobilenet_v2, model};
+
+mod support {
+    pub mod network;
+}
+
+/// Layers of a MobileNetV2 with this head: stem, 17 blocks, last convolution, its planes, pooling, 5 dense.
+const LAYERS: usize = 1 + 17 + 1 + 1 + 1 + 5;
+
+fn run(classifier: &mut TractClassifier, spec: &Spec, seed: u64) -> ModelOutput {
+    let window = Window { left: 0.0, top: 0.0, right: 1.0, bottom: 1.0 };
+    let input = ModelInput { shape: spec.shape(), values: spec.input(seed), window };
+    classifier.classify(&input).expect("an answer")
+}
+
+/// Every number that a network gives, output by output.
+fn values(output: &ModelOutput) -> [Vec<f32>; 3] {
+    let maps = output.maps.iter().flat_map(|map| map.values.clone()).collect();
+    [output.logits.to_vec(), maps, output.features.clone()]
+}
+
+#[track_caller]
+fn check(spec: &Spec) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = model(folder.path(), spec, &mobilenet_v2(spec));
+    let load = |options| TractClassifier::load_with(&model, options).expect("a network");
+    let mut stock = load(EngineOptions { fused: false, threads: 1 });
+    assert_eq!(stock.fused_layers(), 0);
+    let expected = values(&run(&mut stock, spec, 5));
+    let mut fused = load(EngineOptions::default());
+    assert_eq!(fused.fused_layers(), LAYERS, "{spec:?}");
+    let found = values(&run(&mut fused, spec, 5));
+    for (name, (found, expected)) in ["logits", "maps", "features"].iter().zip(found.iter().zip(&expected)) {
+        assert_eq!(found.len(), expected.len(), "{name}");
+        let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        assert!(largest > 1e-3, "{name} are nearly nothing: {largest}");
+        let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+        assert!(apart <= 1e-4 * largest.max(1.0), "{name} are {apart} apart of {largest}, {spec:?}");
+    }
+    for threads in 2..=4 {
+        let mut shared = load(EngineOptions { threads, fused: true });
+        let shared = values(&run(&mut shared, spec, 5));
+        assert!(shared == found, "{threads} threads give another result, {spec:?}");
+    }
+}
+
+#[test]
+fn a_fused_network_gives_what_tract_gives() {
+    check(&Spec::default());
+}
+
+#[test]
+fn narrower_networks_are_fused_too() {
+    check(&Spec { multiplier: 0.75, seed: 2, ..Spec::default() });
+    check(&Spec { multiplier: 0.5, seed: 3, ..Spec::default() });
+}
+
+#[test]
+fn inputs_of_other_sizes_and_three_channels_are_fused_too() {
+    check(&Spec { height: 200, width: 266, channels: 3, half: false, ..Spec::default() });
+    check(&Spec { height: 224, width: 224, multiplier: 0.5, ..Spec::default() });
+    check(&Spec { height: 97, width: 131, multiplier: 0.35, hidden: [40, 33], ..Spec::default() });
+    check(&Spec { height: 33, width: 32, channels: 3, hidden: [17, 5], ..Spec::default() });
+}
