@@ -11,8 +11,9 @@ use lightbox::domain::{ModelInput, Window};
 use lightbox::engine::{EngineOptions, TractClassifier};
 use lightbox::ports::Classifier;
 
+#[path = "../tests/support/model.rs"]
+mod model;
 #[path = "../tests/support/network.rs"]
-#[expect(dead_code, reason = "shared with the tests, which use all of it")]
 mod network;
 
 const ROUNDS: usize = 15;
@@ -25,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(dir) => open(&dir)?,
         None => {
             let spec = network::Spec::default();
-            network::model(folder.path(), &spec, &network::mobilenet_v2(&spec))
+            model::model(folder.path(), &spec, &network::mobilenet_v2(&spec))
         }
     };
     let shape = model.manifest().input.shape();

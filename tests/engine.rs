@@ -3,11 +3,14 @@
 use lightbox::domain::{ModelInput, ModelOutput, Window};
 use lightbox::engine::{EngineOptions, TractClassifier};
 use lightbox::ports::Classifier;
-use support::network::{Spec, mobilenet_v2, model};
 
-mod support {
-    pub mod network;
-}
+#[path = "support/model.rs"]
+mod model;
+#[path = "support/network.rs"]
+mod network;
+
+use model::model;
+use network::{Spec, mobilenet_v2};
 
 /// Layers of a MobileNetV2 with this head: stem, 17 blocks, last convolution, its planes, pooling, 5 dense.
 const LAYERS: usize = 1 + 17 + 1 + 1 + 1 + 5;
