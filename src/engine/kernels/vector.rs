@@ -101,18 +101,34 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(g: &RawGemm, first: 
             let length = if left < g.segment { left } else { g.segment };
             let mut at = segment;
             for _ in 0..length / V::GROUP {
-                let mut groups = [V::group(at); MR];
-                for (i, group) in groups.iter_mut().enumerate().skip(1) {
-                    *group = V::group(at.add(i * g.input_stride));
-                }
-                for index in 0..V::GROUP {
-                    for j in 0..NV {
-                        let w = V::load(weights.add(j * V::LANES));
-                        for i in 0..MR {
-                            sums[i][j] = sums[i][j].add_scaled(w, groups[i], index);
+                if V::GROUP == 1 {
+                    // Weights stay in registers, one activation at a time: fits sixteen registers.
+                    let mut row_of_weights = bias;
+                    for (j, w) in row_of_weights.iter_mut().enumerate() {
+                        *w = V::load(weights.add(j * V::LANES));
+                    }
+                    for (i, row) in sums.iter_mut().enumerate() {
+                        let group = V::group(at.add(i * g.input_stride));
+                        for (sum, w) in row.iter_mut().zip(row_of_weights) {
+                            *sum = sum.add_scaled(w, group, 0);
                         }
                     }
                     weights = weights.add(width);
+                } else {
+                    // Activations stay in registers, one register of weights at a time.
+                    let mut groups = [V::group(at); MR];
+                    for (i, group) in groups.iter_mut().enumerate().skip(1) {
+                        *group = V::group(at.add(i * g.input_stride));
+                    }
+                    for index in 0..V::GROUP {
+                        for j in 0..NV {
+                            let w = V::load(weights.add(j * V::LANES));
+                            for (row, group) in sums.iter_mut().zip(groups) {
+                                row[j] = row[j].add_scaled(w, group, index);
+                            }
+                        }
+                        weights = weights.add(width);
+                    }
                 }
                 at = at.add(V::GROUP);
             }
