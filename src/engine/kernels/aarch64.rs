@@ -86,7 +86,7 @@ unsafe impl Vector for Neon {
 
 unsafe fn gemm(raw: &RawGemm) {
     // SAFETY: passed on as it came.
-    unsafe { vector::gemm::<Neon, 6>(raw) }
+    unsafe { vector::gemm::<Neon, 6, 4>(raw) }
 }
 
 unsafe fn depthwise(raw: &RawDepthwise) {

@@ -175,7 +175,7 @@ impl Kernels {
         if input.count == 0 {
             return;
         }
-        assert!((1..=4).contains(&vectors) && input.segment > 0 && input.depth > 0);
+        assert!((1..=self.widest).contains(&vectors) && input.segment > 0 && input.depth > 0);
         assert!(panel.len() >= width * (input.depth + 1));
         let segments = input.depth.div_ceil(input.segment);
         let last = input.depth - (segments - 1) * input.segment;

@@ -44,9 +44,9 @@ pub(super) unsafe trait Vector: Copy {
 /// One panel of a matrix product, in tiles of at most `ROWS` pixels of even height.
 ///
 /// # Safety
-/// As [`RawGemm`] says; `ROWS` is 4, 6 or 8 and the panel at most 4 vectors wide.
+/// As [`RawGemm`] says; `ROWS` is at most 8 and `WIDEST`, the widest panel in vectors, at most 4.
 #[inline(always)]
-pub(super) unsafe fn gemm<V: Vector, const ROWS: usize>(g: &RawGemm) {
+pub(super) unsafe fn gemm<V: Vector, const ROWS: usize, const WIDEST: usize>(g: &RawGemm) {
     let tiles = g.pixels.div_ceil(ROWS);
     let mut first = 0;
     for tile in 0..tiles {
@@ -56,8 +56,9 @@ pub(super) unsafe fn gemm<V: Vector, const ROWS: usize>(g: &RawGemm) {
             match g.vectors {
                 1 => rows::<V, ROWS, 1>(g, first, end - first),
                 2 => rows::<V, ROWS, 2>(g, first, end - first),
-                3 => rows::<V, ROWS, 3>(g, first, end - first),
-                _ => rows::<V, ROWS, 4>(g, first, end - first),
+                3 if WIDEST >= 3 => rows::<V, ROWS, 3>(g, first, end - first),
+                4 if WIDEST >= 4 => rows::<V, ROWS, 4>(g, first, end - first),
+                _ => {}
             }
         }
         first = end;

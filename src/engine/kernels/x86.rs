@@ -142,7 +142,7 @@ macro_rules! kernels {
             #[target_feature(enable = $features)]
             pub(super) unsafe fn gemm(raw: &RawGemm) {
                 // SAFETY: passed on as it came.
-                unsafe { vector::gemm::<$vector, $rows>(raw) }
+                unsafe { vector::gemm::<$vector, $rows, $widest>(raw) }
             }
             #[target_feature(enable = $features)]
             pub(super) unsafe fn depthwise(raw: &RawDepthwise) {
@@ -186,7 +186,7 @@ macro_rules! kernels {
     };
 }
 
-kernels!(AVX2, "avx2", Avx, 4, 3, avx2, "avx2,fma,f16c");
+kernels!(AVX2, "avx2", Avx, 6, 2, avx2, "avx2,fma,f16c");
 kernels!(AVX512, "avx512", Avx512, 8, 3, avx512, "avx512f,avx2,fma,f16c");
 
 /// What this processor has, best first.
