@@ -261,7 +261,9 @@ impl Layer for Block {
     fn run(&self, input: &[f32], shape: &[usize], output: &mut [f32], pool: &Pool) -> Result<(), ShapeError> {
         let g = self.geometry(pixels_of(shape, padded(self.inputs))?);
         let filtered_bytes = 4 * g.out_height * g.out_width * self.depthwise.len() * self.depthwise.width;
-        if filtered_bytes <= WHOLE_BYTES {
+        // Few panels are hard to share evenly.
+        let shared = pool.threads() == 1 || self.depthwise.len() >= 2 * pool.threads();
+        if filtered_bytes <= WHOLE_BYTES && shared {
             self.run_whole(&g, input, output, pool);
             return Ok(());
         }

@@ -298,26 +298,44 @@ impl Dense {
         });
     }
 
-    fn backward(&self, input: &[f32], output: &mut [f32], pool: &Pool) {
-        let stride = padded(self.weights.columns);
-        let picked: Vec<u32> = (0..self.weights.rows as u32).collect();
-        with_scratch(stride, |row| {
-            row[..input.len()].copy_from_slice(input);
-            row[input.len()..].fill(0.0);
-            let row = &*row;
-            let parts = pool.threads().min(picked.len());
-            let first = |part: usize| share(picked.len(), part, parts);
-            pool.run_on_parts(output, parts, &first, &|part, output| {
+    /// `count` rows at once, at most [`Dense::TOGETHER`]: each weight is read once for all of them.
+    fn backward(&self, count: usize, input: &[f32], output: &mut [f32], pool: &Pool) {
+        let DenseWeights { rows, columns, ref values, .. } = *self.weights;
+        let stride = padded(columns);
+        let picked: Vec<u32> = (0..rows as u32).collect();
+        let parts = pool.threads().min(rows);
+        let first = |part: usize| share(rows, part, parts);
+        with_scratch(count * (stride + rows), |scratch| {
+            let (inputs, outputs) = scratch.split_at_mut(count * stride);
+            for (to, from) in inputs.chunks_exact_mut(stride).zip(input.chunks_exact(columns)) {
+                to[..columns].copy_from_slice(from);
+                to[columns..].fill(0.0);
+            }
+            let inputs = &*inputs;
+            // Each part has its own `count` short rows, one after the other.
+            pool.run_on_parts(outputs, parts, &|part| count * first(part), &|part, outputs| {
                 let picked = &picked[first(part)..first(part + 1)];
-                self.kernels.dense_backward(&self.weights.values, stride, picked, row, output);
+                self.kernels.dense_backward(values, stride, picked, count, inputs, outputs);
             });
+            for part in 0..parts {
+                let own = first(part)..first(part + 1);
+                let source = &outputs[count * own.start..count * own.end];
+                for (row, values) in source.chunks_exact(own.len()).enumerate() {
+                    output[row * rows + own.start..row * rows + own.end].copy_from_slice(values);
+                }
+            }
         });
         if let Some(bias) = &self.bias {
-            for (value, bias) in output.iter_mut().zip(bias) {
-                *value += bias;
+            for row in output.chunks_exact_mut(rows) {
+                for (value, bias) in row.iter_mut().zip(bias) {
+                    *value += bias;
+                }
             }
         }
     }
+
+    /// Most rows that go backwards at once.
+    const TOGETHER: usize = 4;
 }
 
 impl Layer for Dense {
@@ -335,10 +353,13 @@ impl Layer for Dense {
 
     fn run(&self, input: &[f32], _shape: &[usize], output: &mut [f32], pool: &Pool) -> Result<(), ShapeError> {
         let (inputs, outputs) = self.sizes();
-        for (input, output) in input.chunks_exact(inputs).zip(output.chunks_exact_mut(outputs)) {
-            if self.backward {
-                self.backward(input, output, pool);
-            } else {
+        if self.backward {
+            let together = (inputs * Self::TOGETHER, outputs * Self::TOGETHER);
+            for (input, output) in input.chunks(together.0).zip(output.chunks_mut(together.1)) {
+                self.backward(input.len() / inputs, input, output, pool);
+            }
+        } else {
+            for (input, output) in input.chunks_exact(inputs).zip(output.chunks_exact_mut(outputs)) {
                 self.forward(input, output, pool);
             }
         }

@@ -17,9 +17,9 @@ pub(super) struct Interface<'a> {
     /// Name of the input.
     pub(super) input: &'a str,
     /// Shape of the input.
-    pub(super) shape: [usize; 4],
+    pub(super) shape: &'a [usize],
     /// Names of the outputs, in the order in which they are wanted.
-    pub(super) outputs: [&'a str; 3],
+    pub(super) outputs: &'a [&'a str],
 }
 
 /// A plan, and how many of its layers are fused.

@@ -8,10 +8,15 @@ mod block;
 mod kernels;
 mod layers;
 mod load;
+#[cfg(test)]
+#[path = "../../tests/support/network.rs"]
+mod network;
 mod op;
 mod pack;
 mod pool;
 mod recognise;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -123,8 +128,8 @@ fn load(model: &VerifiedModel, options: EngineOptions) -> TractResult<load::Load
     let outputs = &manifest.outputs;
     let interface = load::Interface {
         input: &manifest.input_name,
-        shape: manifest.input.shape(),
-        outputs: [&outputs.logits, &outputs.maps, &outputs.features],
+        shape: &manifest.input.shape(),
+        outputs: &[&outputs.logits, &outputs.maps, &outputs.features],
     };
     let network = load::parse(model.network())?;
     if options.fused {

@@ -96,12 +96,6 @@ impl Panels {
         self.panels.len()
     }
 
-    /// First channel of panel `index` and how many it has.
-    pub(super) fn channels(&self, index: usize) -> (usize, usize) {
-        let panel = &self.panels[index];
-        (panel.first, panel.vectors * self.kernels.lanes)
-    }
-
     /// Runs panel `index`; `output` begins at the panel's first channel.
     pub(super) fn run(
         &self,

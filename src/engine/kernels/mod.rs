@@ -4,6 +4,8 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod scalar;
+#[cfg(test)]
+mod tests;
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -115,7 +117,8 @@ pub(super) struct RawDepthwise {
 
 /// What the dense kernels need: rows of weights `row_stride` apart, of which `picked` take part, and the columns
 /// `first_column..end_column`, multiples of `ALIGN`. Forward, there is an input a row and an output a column;
-/// backward, an input a column and an output a picked row.
+/// backward, `input_rows` times an input a column and an output a picked row, in rows of `input_stride` and
+/// `output_stride`.
 pub(super) struct RawDense<'a> {
     full: *const f32,
     half: *const u16,
@@ -123,7 +126,10 @@ pub(super) struct RawDense<'a> {
     picked: &'a [u32],
     first_column: usize,
     end_column: usize,
+    input_rows: usize,
+    input_stride: usize,
     inputs: *const f32,
+    output_stride: usize,
     outputs: *mut f32,
 }
 
@@ -274,7 +280,10 @@ impl Kernels {
             picked,
             first_column: 0,
             end_column: count,
+            input_rows: 1,
+            input_stride: 0,
             inputs: inputs.as_ptr(),
+            output_stride: 0,
             outputs: outputs.as_mut_ptr(),
         };
         let kernel = if full.is_null() { self.dense_forward_half } else { self.dense_forward };
@@ -283,7 +292,8 @@ impl Kernels {
         unsafe { kernel(&raw) }
     }
 
-    /// `outputs[i] = Σ inputs[n] · weights[picked[i]][n]`; `inputs` has a whole row, padding included.
+    /// `outputs[r][i] = Σ inputs[r][n] · weights[picked[i]][n]` for `rows` rows `r`, 1 to 4; an input has a whole row of
+    /// weights, padding included, an output one value a picked row.
     ///
     /// # Panics
     /// When a slice is shorter than the shapes say.
@@ -292,10 +302,12 @@ impl Kernels {
         weights: &Rows,
         stride: usize,
         picked: &[u32],
+        rows: usize,
         inputs: &[f32],
         outputs: &mut [f32],
     ) {
-        assert!(stride.is_multiple_of(ALIGN) && inputs.len() >= stride && outputs.len() >= picked.len());
+        assert!((1..=4).contains(&rows) && stride.is_multiple_of(ALIGN));
+        assert!(inputs.len() >= rows * stride && outputs.len() >= rows * picked.len());
         assert!(picked.iter().all(|k| (*k as usize + 1) * stride <= weights.len()));
         let (full, half) = weights.pointers();
         let raw = RawDense {
@@ -305,7 +317,10 @@ impl Kernels {
             picked,
             first_column: 0,
             end_column: stride,
+            input_rows: rows,
+            input_stride: stride,
             inputs: inputs.as_ptr(),
+            output_stride: picked.len(),
             outputs: outputs.as_mut_ptr(),
         };
         let kernel = if full.is_null() { self.dense_backward_half } else { self.dense_backward };

@@ -273,30 +273,52 @@ pub(super) unsafe fn dense_forward<V: Vector, const HALF: bool>(d: &RawDense) {
     }
 }
 
-/// `outputs[i] = Σ inputs[n] · weights[picked[i]][n]`.
+/// `outputs[r][i] = Σ inputs[r][n] · weights[picked[i]][n]` for up to four rows `r`.
 ///
 /// # Safety
 /// As [`RawDense`] says.
 #[inline(always)]
 pub(super) unsafe fn dense_backward<V: Vector, const HALF: bool>(d: &RawDense) {
-    // SAFETY: as above; there is one output a picked row.
+    // SAFETY: passed on as it came.
+    unsafe {
+        match d.input_rows {
+            1 => dense_backward_rows::<V, HALF, 1>(d),
+            2 => dense_backward_rows::<V, HALF, 2>(d),
+            3 => dense_backward_rows::<V, HALF, 3>(d),
+            _ => dense_backward_rows::<V, HALF, 4>(d),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn dense_backward_rows<V: Vector, const HALF: bool, const ROWS: usize>(d: &RawDense) {
+    // SAFETY: `RawDense` has `ROWS` rows of inputs and of outputs, one output a picked row of the weights.
     unsafe {
         for (i, &k) in d.picked.iter().enumerate() {
             let base = k as usize * d.row_stride;
-            let mut sums = [V::splat(0.0); 4];
+            // Two sums a row, so that one addition need not wait for the last.
+            let mut sums = [[V::splat(0.0); 2]; ROWS];
             let mut n = d.first_column;
-            while n + 4 * V::LANES <= d.end_column {
-                for (j, sum) in sums.iter_mut().enumerate() {
-                    let at = n + j * V::LANES;
-                    *sum = sum.add_product(dense_weights::<V, HALF>(d, base + at), V::load(d.inputs.add(at)));
+            while n + 2 * V::LANES <= d.end_column {
+                for half in 0..2 {
+                    let at = n + half * V::LANES;
+                    let weights = dense_weights::<V, HALF>(d, base + at);
+                    for (r, sum) in sums.iter_mut().enumerate() {
+                        sum[half] = sum[half].add_product(weights, V::load(d.inputs.add(r * d.input_stride + at)));
+                    }
                 }
-                n += 4 * V::LANES;
+                n += 2 * V::LANES;
             }
             while n < d.end_column {
-                sums[0] = sums[0].add_product(dense_weights::<V, HALF>(d, base + n), V::load(d.inputs.add(n)));
+                let weights = dense_weights::<V, HALF>(d, base + n);
+                for (r, sum) in sums.iter_mut().enumerate() {
+                    sum[0] = sum[0].add_product(weights, V::load(d.inputs.add(r * d.input_stride + n)));
+                }
                 n += V::LANES;
             }
-            *d.outputs.add(i) = sums[0].plus(sums[1]).plus(sums[2].plus(sums[3])).sum();
+            for (r, [even, odd]) in sums.into_iter().enumerate() {
+                *d.outputs.add(r * d.output_stride + i) = even.plus(odd).sum();
+            }
         }
     }
 }
