@@ -37,7 +37,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut rows = Vec::new();
     for (name, fused, threads) in [("stock tract", false, 1), ("fused", true, 1), ("fused", true, 2)] {
         let options = EngineOptions { threads, fused };
-        let loads: Vec<f64> = (0..5).map(|_| milliseconds(|| load(&model, options).map(drop))).collect::<Result<_, _>>()?;
+        let loads: Vec<f64> =
+            (0..5).map(|_| milliseconds(|| load(&model, options).map(drop))).collect::<Result<_, _>>()?;
         rows.push((name, threads, load(&model, options)?, Vec::new(), median(loads)));
     }
     // Turn and turn about, so that whatever else the machine does falls on all alike.

@@ -14,7 +14,7 @@
 use std::ops::Range;
 
 use super::kernels::{Kernels, Pixels};
-use super::op::{Image, Layer, ShapeError, pixels_of};
+use super::layer::{Image, Layer, ShapeError, pixels_of};
 use super::pack::{Cut, Depthwise, DepthwisePanels, Panels, Pointwise, padded};
 use super::pool::{Pool, with_scratch};
 

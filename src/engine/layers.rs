@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::kernels::{Clamp, Kernels, Pixels, Rows};
-use super::op::{Image, Layer, ShapeError, pixels_of, planes_of};
+use super::layer::{Image, Layer, ShapeError, pixels_of, planes_of};
 use super::pack::{Cut, Panels, Pointwise, padded};
 use super::pool::{Pool, with_scratch};
 
@@ -36,11 +36,7 @@ impl Stem {
     pub(super) const MAX_CHANNELS: usize = 4;
 
     pub(super) fn new(kernels: &'static Kernels, weights: &StemWeights) -> Self {
-        Self {
-            inputs: weights.inputs,
-            stride: weights.stride,
-            panels: Panels::new(kernels, &weights.taps, Cut::Even),
-        }
+        Self { inputs: weights.inputs, stride: weights.stride, panels: Panels::new(kernels, &weights.taps, Cut::Even) }
     }
 
     fn size(&self, image: Image) -> Image {

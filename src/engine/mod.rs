@@ -6,6 +6,7 @@
 
 mod block;
 mod kernels;
+mod layer;
 mod layers;
 mod load;
 #[cfg(test)]

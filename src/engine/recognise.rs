@@ -14,10 +14,8 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 use super::block::{Block, BlockWeights};
 use super::kernels::{Clamp, Kernels, Rows};
-use super::layers::{
-    Convolution, Dense, DenseWeights, FromPlanes, GlobalPool, RELU, Stem, StemWeights, ToPlanes,
-};
-use super::op::Layer;
+use super::layer::Layer;
+use super::layers::{Convolution, Dense, DenseWeights, FromPlanes, GlobalPool, RELU, Stem, StemWeights, ToPlanes};
 use super::pack::{Depthwise, Pointwise, padded};
 
 /// What stands at the end of the name of a value that lies channels-last.

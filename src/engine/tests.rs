@@ -227,7 +227,10 @@ fn damaged_graphs_are_errors_and_never_panics() {
             1 => drop(graph.initializer.remove(draw.below(tensors))),
             2 => graph.initializer[draw.below(tensors)].raw_data.truncate(3),
             3 => graph.initializer[draw.below(tensors)].dims = vec![i64::MAX, -1, 7],
-            4 => graph.node[draw.below(nodes)].attribute.iter_mut().for_each(|a| a.ints.iter_mut().for_each(|i| *i = -*i)),
+            4 => graph.node[draw.below(nodes)]
+                .attribute
+                .iter_mut()
+                .for_each(|a| a.ints.iter_mut().for_each(|i| *i = -*i)),
             5 => graph.node[draw.below(nodes)].input.clear(),
             6 => graph.node[draw.below(nodes)].output.push("another".to_owned()),
             _ => graph.initializer[draw.below(tensors)].dims = vec![],

@@ -44,4 +44,3 @@ pub fn model(dir: &Path, spec: &Spec, network: &ModelProto) -> VerifiedModel {
     }
     open(dir).expect("what was just written is a model")
 }
-

@@ -218,7 +218,8 @@ pub fn mobilenet_v2(spec: &Spec) -> ModelProto {
     let mut channels = scaled(32);
     let stem = g.convolution("stem", "image", [spec.channels, channels], 3, 2, 1);
     let mut x = g.relu6(&stem);
-    let settings = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
+    let settings =
+        [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
     let mut number = 0;
     for (t, outputs, repeats, stride) in settings {
         for repeat in 0..repeats {
@@ -290,10 +291,8 @@ pub fn integers(name: &str, values: &[i64]) -> AttributeProto {
 }
 
 fn value(name: &str, shape: &[usize]) -> ValueInfoProto {
-    let dim = shape.iter().map(|d| Dimension {
-        value: Some(dimension::Value::DimValue(*d as i64)),
-        ..Dimension::default()
-    });
+    let dim =
+        shape.iter().map(|d| Dimension { value: Some(dimension::Value::DimValue(*d as i64)), ..Dimension::default() });
     let shape = Some(TensorShapeProto { dim: dim.collect() });
     let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape };
     let kind = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() };

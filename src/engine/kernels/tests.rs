@@ -202,9 +202,9 @@ fn dense_layers_are_right_both_ways_in_both_precisions() {
                 let mut outputs = vec![0.5; stride - first];
                 kernels.dense_forward(&weights, stride, &picked, first, &inputs, &mut outputs);
                 for (column, found) in (first..).zip(&outputs) {
-                    let products = picked.iter().map(|k| {
-                        f64::from(inputs[*k as usize]) * f64::from(floats[*k as usize * stride + column])
-                    });
+                    let products = picked
+                        .iter()
+                        .map(|k| f64::from(inputs[*k as usize]) * f64::from(floats[*k as usize * stride + column]));
                     let (sum, magnitude) = products.fold((0.5, 0.5), |(s, m), p| (s + p, m + p.abs()));
                     same(*found, sum, magnitude, kernels.name);
                 }
