@@ -51,16 +51,9 @@ unsafe impl Vector for Neon {
         unsafe { vld1q_f32(from) }
     }
     #[inline(always)]
-    unsafe fn add_scaled(self, weights: Self, group: float32x4_t, index: usize) -> Self {
+    unsafe fn add_scaled<const INDEX: i32>(self, weights: Self, group: float32x4_t) -> Self {
         // SAFETY: NEON is there.
-        Self(unsafe {
-            match index {
-                0 => vfmaq_laneq_f32::<0>(self.0, weights.0, group),
-                1 => vfmaq_laneq_f32::<1>(self.0, weights.0, group),
-                2 => vfmaq_laneq_f32::<2>(self.0, weights.0, group),
-                _ => vfmaq_laneq_f32::<3>(self.0, weights.0, group),
-            }
-        })
+        Self(unsafe { vfmaq_laneq_f32::<INDEX>(self.0, weights.0, group) })
     }
     #[inline(always)]
     unsafe fn add_product(self, a: Self, b: Self) -> Self {

@@ -39,7 +39,7 @@ unsafe impl Vector for Quad {
         unsafe { *from }
     }
     #[inline(always)]
-    unsafe fn add_scaled(self, weights: Self, group: f32, _index: usize) -> Self {
+    unsafe fn add_scaled<const INDEX: i32>(self, weights: Self, group: f32) -> Self {
         Self(std::array::from_fn(|i| self.0[i] + weights.0[i] * group))
     }
     #[inline(always)]

@@ -29,8 +29,8 @@ pub(super) unsafe trait Vector: Copy {
     unsafe fn splat(value: f32) -> Self;
     /// Reads `GROUP` floats.
     unsafe fn group(from: *const f32) -> Self::Group;
-    /// `self + weights · group[index]`.
-    unsafe fn add_scaled(self, weights: Self, group: Self::Group, index: usize) -> Self;
+    /// `self + weights · group[INDEX]`.
+    unsafe fn add_scaled<const INDEX: i32>(self, weights: Self, group: Self::Group) -> Self;
     /// `self + a · b`.
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
     /// `self + other`.
@@ -111,7 +111,7 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(g: &RawGemm, first: 
                     for (i, row) in sums.iter_mut().enumerate() {
                         let group = V::group(at.add(i * g.input_stride));
                         for (sum, w) in row.iter_mut().zip(row_of_weights) {
-                            *sum = sum.add_scaled(w, group, 0);
+                            *sum = sum.add_scaled::<0>(w, group);
                         }
                     }
                     weights = weights.add(width);
@@ -121,15 +121,12 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(g: &RawGemm, first: 
                     for (i, group) in groups.iter_mut().enumerate().skip(1) {
                         *group = V::group(at.add(i * g.input_stride));
                     }
-                    for index in 0..V::GROUP {
-                        for j in 0..NV {
-                            let w = V::load(weights.add(j * V::LANES));
-                            for (row, group) in sums.iter_mut().zip(groups) {
-                                row[j] = row[j].add_scaled(w, group, index);
-                            }
-                        }
-                        weights = weights.add(width);
-                    }
+                    const { assert!(V::GROUP == 1 || V::GROUP == 4) };
+                    step::<V, MR, NV, 0>(&mut sums, &groups, weights);
+                    step::<V, MR, NV, 1>(&mut sums, &groups, weights.add(width));
+                    step::<V, MR, NV, 2>(&mut sums, &groups, weights.add(2 * width));
+                    step::<V, MR, NV, 3>(&mut sums, &groups, weights.add(3 * width));
+                    weights = weights.add(4 * width);
                 }
                 at = at.add(V::GROUP);
             }
@@ -157,6 +154,23 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(g: &RawGemm, first: 
                 }
                 value.store(output.add(j * V::LANES));
             }
+        }
+    }
+}
+
+/// One input channel, the one at `INDEX` of each group, times its `NV` vectors of weights.
+#[inline(always)]
+unsafe fn step<V: Vector, const MR: usize, const NV: usize, const INDEX: i32>(
+    sums: &mut [[V; NV]; MR],
+    groups: &[V::Group; MR],
+    weights: *const f32,
+) {
+    for j in 0..NV {
+        // SAFETY: the caller lets `NV` vectors of weights be read.
+        let w = unsafe { V::load(weights.add(j * V::LANES)) };
+        for (row, group) in sums.iter_mut().zip(groups) {
+            // SAFETY: the caller has the instruction set.
+            row[j] = unsafe { row[j].add_scaled::<INDEX>(w, *group) };
         }
     }
 }

@@ -43,7 +43,7 @@ unsafe impl Vector for Avx {
         unsafe { _mm256_set1_ps(*from) }
     }
     #[inline(always)]
-    unsafe fn add_scaled(self, weights: Self, group: __m256, _index: usize) -> Self {
+    unsafe fn add_scaled<const INDEX: i32>(self, weights: Self, group: __m256) -> Self {
         // SAFETY: the caller vouches for FMA.
         Self(unsafe { _mm256_fmadd_ps(weights.0, group, self.0) })
     }
@@ -108,7 +108,7 @@ unsafe impl Vector for Avx512 {
         unsafe { _mm512_set1_ps(*from) }
     }
     #[inline(always)]
-    unsafe fn add_scaled(self, weights: Self, group: __m512, _index: usize) -> Self {
+    unsafe fn add_scaled<const INDEX: i32>(self, weights: Self, group: __m512) -> Self {
         // SAFETY: the caller vouches for AVX-512.
         Self(unsafe { _mm512_fmadd_ps(weights.0, group, self.0) })
     }
