@@ -149,12 +149,19 @@ impl Block {
         filtered: &mut [f32],
     ) {
         let (stride, size) = (self.depthwise.stride, g.out_width * self.depthwise.width);
-        for (y, output) in rows.zip(filtered.chunks_exact_mut(size)) {
-            let row = |ky: usize| match (y * stride + ky).checked_sub(1) {
-                Some(row) if row < g.height => &memory[ring.at(row)],
-                _ => zeros,
-            };
-            self.depthwise.run(panel, [row(0), row(1), row(2)], g.out_width, output);
+        let together = self.depthwise.together();
+        for (y, output) in rows.clone().step_by(together).zip(filtered.chunks_mut(together * size)) {
+            let height = together.min(rows.end - y);
+            let mut under = [zeros; 5];
+            for (ky, row) in under.iter_mut().enumerate() {
+                if let Some(row_above) = (y * stride + ky).checked_sub(1)
+                    && row_above < g.height
+                {
+                    *row = &memory[ring.at(row_above)];
+                }
+            }
+            let under = &under[..(height - 1) * stride + 3];
+            self.depthwise.run(panel, under, g.out_width, output);
         }
     }
 

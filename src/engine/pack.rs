@@ -168,11 +168,16 @@ impl DepthwisePanels {
         self.channels.div_ceil(self.width)
     }
 
-    /// One row of panel `index`, [`DepthwisePanels::width`] floats from pixel to pixel.
-    pub(super) fn run(&self, index: usize, rows: [&[f32]; 3], columns: usize, output: &mut [f32]) {
+    /// Rows that are best computed together.
+    pub(super) fn together(&self) -> usize {
+        self.kernels.filter_rows
+    }
+
+    /// One row of panel `index` or two, [`DepthwisePanels::width`] floats from pixel to pixel.
+    pub(super) fn run(&self, index: usize, rows: &[&[f32]], columns: usize, output: &mut [f32]) {
         let size = 10 * self.width;
         let weights = &self.memory[index * size..(index + 1) * size];
         let vectors = (self.channels - index * self.width).min(self.width) / self.kernels.lanes;
-        self.kernels.depthwise(rows, self.stride, columns, weights, vectors, self.width, output, self.clamp);
+        self.kernels.depthwise(rows, self.stride, columns, weights, vectors, output, self.clamp);
     }
 }

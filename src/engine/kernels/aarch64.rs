@@ -46,6 +46,14 @@ unsafe impl Vector for Neon {
         Self(unsafe { vdupq_n_f32(value) })
     }
     #[inline(always)]
+    fn apart(mut address: *const f32) -> *const f32 {
+        // SAFETY: no instruction at all.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) address, options(pure, nomem, nostack, preserves_flags));
+        }
+        address
+    }
+    #[inline(always)]
     unsafe fn group(from: *const f32) -> float32x4_t {
         // SAFETY: the caller lets four floats be read.
         unsafe { vld1q_f32(from) }
@@ -84,7 +92,7 @@ unsafe fn gemm(raw: &RawGemm) {
 
 unsafe fn depthwise(raw: &RawDepthwise) {
     // SAFETY: passed on as it came.
-    unsafe { vector::depthwise::<Neon>(raw) }
+    unsafe { vector::depthwise::<Neon, 4>(raw) }
 }
 
 unsafe fn dense_forward(raw: &RawDense) {
@@ -112,6 +120,7 @@ pub(super) static NEON: Kernels = Kernels {
     name: "neon",
     lanes: 4,
     widest: 4,
+    filter_rows: 2,
     half_weights: true,
     gemm,
     depthwise,

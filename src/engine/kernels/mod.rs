@@ -23,6 +23,8 @@ pub(super) struct Kernels {
     pub(super) lanes: usize,
     /// Vectors in the widest panel of weights.
     pub(super) widest: usize,
+    /// Depthwise rows that are computed together: two where there are registers for it.
+    pub(super) filter_rows: usize,
     /// Whether half-precision weights are converted by an instruction.
     pub(super) half_weights: bool,
     gemm: unsafe fn(&RawGemm),
@@ -101,13 +103,14 @@ pub(super) struct RawGemm {
     high: f32,
 }
 
-/// What [`Kernels::depthwise`] needs: three rows of `columns · stride + 3 - stride` pixels, `width` floats each;
-/// weights of `width` biases and nine times `width` taps; room for `columns` pixels.
+/// What [`Kernels::depthwise`] needs: `(height - 1) · stride + 3` rows, the rest unused, of
+/// `(columns - 1) · stride + 3` pixels, each as wide as the widest panel; that many biases and nine times as many taps;
+/// room for `height` times `columns` pixels.
 pub(super) struct RawDepthwise {
-    rows: [*const f32; 3],
+    rows: [*const f32; 5],
     stride: usize,
+    height: usize,
     columns: usize,
-    width: usize,
     vectors: usize,
     weights: *const f32,
     output: *mut f32,
@@ -213,35 +216,41 @@ impl Kernels {
         unsafe { (self.gemm)(&raw) }
     }
 
-    /// One output row of a 3×3 depthwise convolution over `vectors · lanes` channels, `width` floats from pixel to
-    /// pixel. `rows` begin with the padding column.
+    /// One output row of a 3×3 depthwise convolution, or two, over `vectors · lanes` channels; from pixel to pixel it is
+    /// as far as the widest panel. `rows` are the three, four or five input rows under them; they begin with the padding column.
     ///
     /// # Panics
     /// When a slice is shorter than the shapes say.
     #[expect(clippy::too_many_arguments, reason = "one row of one convolution")]
     pub(super) fn depthwise(
         &self,
-        rows: [&[f32]; 3],
+        rows: &[&[f32]],
         step: usize,
         columns: usize,
         weights: &[f32],
         vectors: usize,
-        width: usize,
         output: &mut [f32],
         clamp: Clamp,
     ) {
         if columns == 0 {
             return;
         }
-        assert!((step == 1 || step == 2) && vectors * self.lanes <= width);
+        let width = self.widest * self.lanes;
+        assert!((step == 1 || step == 2) && vectors <= self.widest);
+        let height = if rows.len() == 3 { 1 } else { 2 };
+        assert!(rows.len() == (height - 1) * step + 3);
         let read = ((columns - 1) * step + 3) * width;
         assert!(rows.iter().all(|row| row.len() >= read));
-        assert!(weights.len() >= 10 * width && output.len() >= columns * width);
+        assert!(weights.len() >= 10 * width && output.len() >= height * columns * width);
+        let mut starts = [rows[0].as_ptr(); 5];
+        for (start, row) in starts.iter_mut().zip(rows) {
+            *start = row.as_ptr();
+        }
         let raw = RawDepthwise {
-            rows: rows.map(<[f32]>::as_ptr),
+            rows: starts,
             stride: step,
+            height,
             columns,
-            width,
             vectors,
             weights: weights.as_ptr(),
             output: output.as_mut_ptr(),

@@ -78,7 +78,7 @@ unsafe fn gemm(raw: &RawGemm) {
 
 unsafe fn depthwise(raw: &RawDepthwise) {
     // SAFETY: passed on as it came.
-    unsafe { vector::depthwise::<Quad>(raw) }
+    unsafe { vector::depthwise::<Quad, 2>(raw) }
 }
 
 unsafe fn dense_forward(raw: &RawDense) {
@@ -106,6 +106,7 @@ pub(super) static SCALAR: Kernels = Kernels {
     name: "scalar",
     lanes: 4,
     widest: 2,
+    filter_rows: 1,
     half_weights: false,
     gemm,
     depthwise,

@@ -151,15 +151,16 @@ fn depthwise_rows_of_any_width_are_right() {
             let width = kernels.widest * kernels.lanes;
             let fill = if round % 4 == 0 { of_every_magnitude } else { random };
             let size = ((columns - 1) * step + 3) * width;
-            let rows = [(); 3].map(|()| fill(&mut draw, size));
+            let height = 1 + draw.below(2);
+            let rows: Vec<_> = (0..(height - 1) * step + 3).map(|_| fill(&mut draw, size)).collect();
             let weights = fill(&mut draw, 10 * width);
             let limits = if draw.below(2) == 0 { Clamp::NONE } else { Clamp { low: 0.0, high: 6.0 } };
-            let mut output = vec![77.0; columns * width];
-            let sources = [&rows[0][..], &rows[1], &rows[2]];
-            kernels.depthwise(sources, step, columns, &weights, vectors, width, &mut output, limits);
-            for x in 0..columns {
+            let mut output = vec![77.0; height * columns * width];
+            let sources: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+            kernels.depthwise(&sources, step, columns, &weights, vectors, &mut output, limits);
+            for (y, x) in (0..height).flat_map(|y| (0..columns).map(move |x| (y, x))) {
                 for channel in 0..width {
-                    let found = output[x * width + channel];
+                    let found = output[(y * columns + x) * width + channel];
                     if channel >= vectors * kernels.lanes {
                         assert_eq!(found, 77.0, "{} wrote past its channels", kernels.name);
                         continue;
@@ -167,7 +168,7 @@ fn depthwise_rows_of_any_width_are_right() {
                     let mut sum = f64::from(weights[channel]);
                     let mut magnitude = sum.abs();
                     for tap in 0..9 {
-                        let value = rows[tap / 3][(x * step + tap % 3) * width + channel];
+                        let value = rows[y * step + tap / 3][(x * step + tap % 3) * width + channel];
                         let product = f64::from(value) * f64::from(weights[(tap + 1) * width + channel]);
                         sum += product;
                         magnitude += product.abs();

@@ -27,6 +27,12 @@ pub(super) unsafe trait Vector: Copy {
     unsafe fn store(self, to: *mut f32);
     /// The same number in every lane.
     unsafe fn splat(value: f32) -> Self;
+    /// The same address, of which the compiler no longer knows how far it is from others: it would otherwise compute
+    /// one from the other again and again where registers suffice for all.
+    #[inline(always)]
+    fn apart(address: *const f32) -> *const f32 {
+        address
+    }
     /// Reads `GROUP` floats.
     unsafe fn group(from: *const f32) -> Self::Group;
     /// `self + weights · group[INDEX]`.
@@ -100,7 +106,10 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(g: &RawGemm, first: 
         let mut left = g.depth;
         while left > 0 {
             let length = if left < g.segment { left } else { g.segment };
-            let mut at = segment;
+            let mut at = [segment; MR];
+            for (i, at) in at.iter_mut().enumerate() {
+                *at = V::apart(at.add(i * g.input_stride));
+            }
             for _ in 0..length / V::GROUP {
                 if V::GROUP == 1 {
                     // Weights stay in registers, one activation at a time: fits sixteen registers.
@@ -108,8 +117,9 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(g: &RawGemm, first: 
                     for (j, w) in row_of_weights.iter_mut().enumerate() {
                         *w = V::load(weights.add(j * V::LANES));
                     }
-                    for (i, row) in sums.iter_mut().enumerate() {
-                        let group = V::group(at.add(i * g.input_stride));
+                    for (row, at) in sums.iter_mut().zip(&mut at) {
+                        let group = V::group(*at);
+                        *at = at.add(1);
                         for (sum, w) in row.iter_mut().zip(row_of_weights) {
                             *sum = sum.add_scaled::<0>(w, group);
                         }
@@ -117,10 +127,8 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(g: &RawGemm, first: 
                     weights = weights.add(width);
                 } else {
                     // Activations stay in registers, one register of weights at a time.
-                    let mut groups = [V::group(at); MR];
-                    for (i, group) in groups.iter_mut().enumerate().skip(1) {
-                        *group = V::group(at.add(i * g.input_stride));
-                    }
+                    let groups = at.map(|at| V::group(at));
+                    at = at.map(|at| at.add(V::GROUP));
                     const { assert!(V::GROUP == 1 || V::GROUP == 4) };
                     step::<V, MR, NV, 0>(&mut sums, &groups, weights);
                     step::<V, MR, NV, 1>(&mut sums, &groups, weights.add(width));
@@ -128,31 +136,38 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(g: &RawGemm, first: 
                     step::<V, MR, NV, 3>(&mut sums, &groups, weights.add(3 * width));
                     weights = weights.add(4 * width);
                 }
-                at = at.add(V::GROUP);
             }
             for _ in 0..length % V::GROUP {
                 for j in 0..NV {
                     let w = V::load(weights.add(j * V::LANES));
-                    for (i, row) in sums.iter_mut().enumerate() {
-                        row[j] = row[j].add_product(w, V::splat(*at.add(i * g.input_stride)));
+                    for (row, at) in sums.iter_mut().zip(at) {
+                        row[j] = row[j].add_product(w, V::splat(*at));
                     }
                 }
                 weights = weights.add(width);
-                at = at.add(1);
+                at = at.map(|at| at.add(1));
             }
             left -= length;
             segment = segment.add(g.segment_stride);
         }
         let (low, high) = (V::splat(g.low), V::splat(g.high));
-        for (i, row) in sums.iter().enumerate() {
-            let output = g.output.add((first + i) * g.output_stride);
-            for (j, sum) in row.iter().enumerate() {
-                let mut value = sum.clamp(low, high);
-                if !g.residual.is_null() {
-                    let residual = g.residual.add((first + i) * g.output_stride + j * V::LANES);
-                    value = value.plus(V::load(residual));
+        let mut output = g.output.add(first * g.output_stride);
+        if g.residual.is_null() {
+            for row in sums {
+                for (j, sum) in row.into_iter().enumerate() {
+                    sum.clamp(low, high).store(output.add(j * V::LANES));
                 }
-                value.store(output.add(j * V::LANES));
+                output = output.add(g.output_stride);
+            }
+        } else {
+            let mut residual = g.residual.add(first * g.output_stride);
+            for row in sums {
+                for (j, sum) in row.into_iter().enumerate() {
+                    let value = sum.clamp(low, high).plus(V::load(residual.add(j * V::LANES)));
+                    value.store(output.add(j * V::LANES));
+                }
+                output = output.add(g.output_stride);
+                residual = residual.add(g.output_stride);
             }
         }
     }
@@ -175,18 +190,19 @@ unsafe fn step<V: Vector, const MR: usize, const NV: usize, const INDEX: i32>(
     }
 }
 
-/// One row of a 3×3 depthwise convolution over one panel of channels.
+/// One row of a 3×3 depthwise convolution over one panel of channels, or two rows.
 ///
 /// # Safety
 /// As [`RawDepthwise`] says.
 #[inline(always)]
-pub(super) unsafe fn depthwise<V: Vector>(d: &RawDepthwise) {
+pub(super) unsafe fn depthwise<V: Vector, const WIDEST: usize>(d: &RawDepthwise) {
     // SAFETY: passed on as it came.
     unsafe {
-        if d.stride == 1 {
-            depthwise_strided::<V, 1, 6>(d);
-        } else {
-            depthwise_strided::<V, 2, 9>(d);
+        match (d.stride, d.height) {
+            (1, 1) => depthwise_rows::<V, WIDEST, 1, 1, 6, 3>(d),
+            (1, _) => depthwise_rows::<V, WIDEST, 1, 2, 6, 4>(d),
+            (_, 1) => depthwise_rows::<V, WIDEST, 2, 1, 9, 3>(d),
+            (_, _) => depthwise_rows::<V, WIDEST, 2, 2, 9, 5>(d),
         }
     }
 }
@@ -194,51 +210,78 @@ pub(super) unsafe fn depthwise<V: Vector>(d: &RawDepthwise) {
 /// Output columns that are computed together: each input column is loaded once for all of them.
 const TILE: usize = 4;
 
-/// `SPAN` is the number of input columns under `TILE` outputs: `(TILE - 1) · STRIDE + 3`.
+/// `SPAN` and `REACH` are the input columns and rows under `TILE` columns and `HEIGHT` rows of the output.
 #[inline(always)]
-unsafe fn depthwise_strided<V: Vector, const STRIDE: usize, const SPAN: usize>(d: &RawDepthwise) {
-    const { assert!(SPAN == (TILE - 1) * STRIDE + 3) };
-    // SAFETY: output column `x` reads input columns `x · STRIDE .. x · STRIDE + 3` of three rows, which
+unsafe fn depthwise_rows<
+    V: Vector,
+    const WIDEST: usize,
+    const STRIDE: usize,
+    const HEIGHT: usize,
+    const SPAN: usize,
+    const REACH: usize,
+>(
+    d: &RawDepthwise,
+) {
+    const { assert!(SPAN == (TILE - 1) * STRIDE + 3 && REACH == (HEIGHT - 1) * STRIDE + 3) };
+    // SAFETY: output column `x` reads input columns `x · STRIDE .. x · STRIDE + 3` of `REACH` rows, which
     // `RawDepthwise` says can be read for all `x < d.columns`.
     unsafe {
+        // Known when compiled, so that the loads need no arithmetic.
+        let width = WIDEST * V::LANES;
         let (low, high) = (V::splat(d.low), V::splat(d.high));
         for v in 0..d.vectors {
             let channel = v * V::LANES;
             let bias = V::load(d.weights.add(channel));
             let mut taps = [bias; 9];
             for (t, tap) in taps.iter_mut().enumerate() {
-                *tap = V::load(d.weights.add((t + 1) * d.width + channel));
+                *tap = V::load(d.weights.add((t + 1) * width + channel));
             }
-            let mut x = 0;
-            while x + TILE <= d.columns {
-                let mut sums = [bias; TILE];
-                for ky in 0..3 {
-                    let from = d.rows[ky].add(x * STRIDE * d.width + channel);
+            let mut rows = [d.rows[0]; REACH];
+            for (row, from) in rows.iter_mut().zip(d.rows) {
+                *row = from.add(channel);
+            }
+            let mut output = d.output.add(channel);
+            for _ in 0..d.columns / TILE {
+                let mut sums = [[bias; TILE]; HEIGHT];
+                for (y, row) in rows.iter_mut().enumerate() {
                     for column in 0..SPAN {
-                        let value = V::load(from.add(column * d.width));
-                        for kx in 0..3 {
-                            if column >= kx && (column - kx) % STRIDE == 0 && (column - kx) / STRIDE < TILE {
-                                let out = (column - kx) / STRIDE;
-                                sums[out] = sums[out].add_product(value, taps[ky * 3 + kx]);
+                        let value = V::load(row.add(column * width));
+                        for (out_y, sums) in sums.iter_mut().enumerate() {
+                            for (out_x, sum) in sums.iter_mut().enumerate() {
+                                let (top, left) = (out_y * STRIDE, out_x * STRIDE);
+                                if y >= top && y < top + 3 && column >= left && column < left + 3 {
+                                    *sum = sum.add_product(value, taps[(y - top) * 3 + column - left]);
+                                }
                             }
                         }
                     }
+                    *row = row.add(TILE * STRIDE * width);
                 }
-                for (i, sum) in sums.iter().enumerate() {
-                    sum.clamp(low, high).store(d.output.add((x + i) * d.width + channel));
-                }
-                x += TILE;
-            }
-            while x < d.columns {
-                let mut sum = bias;
-                for ky in 0..3 {
-                    let from = d.rows[ky].add(x * STRIDE * d.width + channel);
-                    for kx in 0..3 {
-                        sum = sum.add_product(V::load(from.add(kx * d.width)), taps[ky * 3 + kx]);
+                for (out_y, sums) in sums.iter().enumerate() {
+                    for (out_x, sum) in sums.iter().enumerate() {
+                        sum.clamp(low, high).store(output.add((out_y * d.columns + out_x) * width));
                     }
                 }
-                sum.clamp(low, high).store(d.output.add(x * d.width + channel));
-                x += 1;
+                output = output.add(TILE * width);
+            }
+            for _ in 0..d.columns % TILE {
+                let mut sums = [bias; HEIGHT];
+                for (y, row) in rows.iter_mut().enumerate() {
+                    for column in 0..3 {
+                        let value = V::load(row.add(column * width));
+                        for (out_y, sum) in sums.iter_mut().enumerate() {
+                            let top = out_y * STRIDE;
+                            if y >= top && y < top + 3 {
+                                *sum = sum.add_product(value, taps[(y - top) * 3 + column]);
+                            }
+                        }
+                    }
+                    *row = row.add(STRIDE * width);
+                }
+                for (out_y, sum) in sums.iter().enumerate() {
+                    sum.clamp(low, high).store(output.add(out_y * d.columns * width));
+                }
+                output = output.add(width);
             }
         }
     }

@@ -135,7 +135,7 @@ unsafe impl Vector for Avx512 {
 }
 
 macro_rules! kernels {
-    ($table:ident, $name:literal, $vector:ty, $rows:literal, $widest:literal, $module:ident, $features:literal) => {
+    ($table:ident, $name:literal, $vector:ty, $rows:literal, $widest:literal, $together:literal, $module:ident, $features:literal) => {
         mod $module {
             use super::*;
 
@@ -147,7 +147,7 @@ macro_rules! kernels {
             #[target_feature(enable = $features)]
             pub(super) unsafe fn depthwise(raw: &RawDepthwise) {
                 // SAFETY: passed on as it came.
-                unsafe { vector::depthwise::<$vector>(raw) }
+                unsafe { vector::depthwise::<$vector, $widest>(raw) }
             }
             #[target_feature(enable = $features)]
             pub(super) unsafe fn dense_forward(raw: &RawDense) {
@@ -175,6 +175,7 @@ macro_rules! kernels {
             name: $name,
             lanes: <$vector as Vector>::LANES,
             widest: $widest,
+            filter_rows: $together,
             half_weights: true,
             gemm: $module::gemm,
             depthwise: $module::depthwise,
@@ -186,8 +187,8 @@ macro_rules! kernels {
     };
 }
 
-kernels!(AVX2, "avx2", Avx, 6, 2, avx2, "avx2,fma,f16c");
-kernels!(AVX512, "avx512", Avx512, 8, 3, avx512, "avx512f,avx2,fma,f16c");
+kernels!(AVX2, "avx2", Avx, 6, 2, 1, avx2, "avx2,fma,f16c");
+kernels!(AVX512, "avx512", Avx512, 8, 3, 2, avx512, "avx512f,avx2,fma,f16c");
 
 /// What this processor has, best first.
 pub(super) fn found() -> Vec<&'static Kernels> {
