@@ -70,3 +70,23 @@ fn inputs_of_other_sizes_and_three_channels_are_fused_too() {
     check(&Spec { height: 97, width: 131, multiplier: 0.35, hidden: [40, 33], ..Spec::default() });
     check(&Spec { height: 33, width: 32, channels: 3, hidden: [17, 5], ..Spec::default() });
 }
+
+#[test]
+fn the_released_network_is_fused_and_gives_what_tract_gives() {
+    let released = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/released");
+    let model = lightbox::bundle::open(&released).expect("the released model");
+    let shape = model.manifest().input.shape();
+    let spec = Spec { channels: shape[1], height: shape[2], width: shape[3], ..Spec::default() };
+    let load = |options| TractClassifier::load_with(&model, options).expect("a network");
+    let mut stock = load(EngineOptions { fused: false, threads: 1 });
+    let mut fused = load(EngineOptions { fused: true, threads: 2 });
+    assert_eq!(fused.fused_layers(), LAYERS);
+    for seed in 0..8 {
+        let (found, expected) = (values(&run(&mut fused, &spec, seed)), values(&run(&mut stock, &spec, seed)));
+        for (found, expected) in found.iter().zip(&expected) {
+            let largest = expected.iter().fold(1.0f32, |largest, value| largest.max(value.abs()));
+            let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+            assert!(apart <= 1e-4 * largest, "{apart} apart of {largest}");
+        }
+    }
+}
