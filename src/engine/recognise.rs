@@ -512,7 +512,7 @@ fn shape_of(tensor: &TensorProto) -> Option<Vec<usize>> {
     let inside = tensor.data_location.is_none_or(|l| l == DataLocation::Default as i32);
     let width = if tensor.data_type == DataType::Float16 as i32 { 2 } else { 4 };
     let found = if !tensor.raw_data.is_empty() {
-        if tensor.raw_data.len() % width != 0 {
+        if !tensor.raw_data.len().is_multiple_of(width) {
             return None;
         }
         tensor.raw_data.len() / width
