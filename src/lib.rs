@@ -12,6 +12,7 @@ pub mod bundle;
 pub mod engine;
 
 pub mod app;
+pub mod self_test;
 
 #[cfg(feature = "device")]
 pub mod ui;

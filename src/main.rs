@@ -1,5 +1,7 @@
 //! The command line and the wiring: reads the arguments, builds the adapters, runs, and ends with an exit code.
 
+mod command_bundle;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,6 +37,9 @@ enum Command {
     /// Exit status: 0 when every file got an answer, 1 when the program itself failed (no usable model, a panel that
     /// cannot be drawn on), 2 for wrong usage.
     Screen(ScreenArguments),
+    /// Makes, checks and installs model bundles
+    #[command(subcommand)]
+    Bundle(command_bundle::BundleCommand),
 }
 
 #[derive(clap::Args)]
@@ -84,7 +89,10 @@ fn parse_size(text: &str) -> Result<(u32, u32), String> {
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    let Command::Screen(arguments) = Arguments::parse().command;
+    let arguments = match Arguments::parse().command {
+        Command::Screen(arguments) => arguments,
+        Command::Bundle(command) => return command_bundle::run(&command),
+    };
     match screen(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has gone: nothing failed here.

@@ -59,3 +59,51 @@ pub enum PanelError {
         source: Box<dyn Error + Send + Sync>,
     },
 }
+
+/// A few named files that survive a power cut once they are synced.
+///
+/// Names are plain: letters, digits, hyphens and dots. Nothing is promised about a file between `write` and `sync`: after
+/// a power cut it may be old, new, torn, zero or gone.
+pub trait Storage {
+    /// The whole file, as the medium has it and not as memory remembers it; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read or is longer than `limit` bytes.
+    fn read(&mut self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, StorageError>;
+
+    /// Makes the file or overwrites all of it.
+    ///
+    /// # Errors
+    /// When not every byte was taken; the file may be torn then.
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), StorageError>;
+
+    /// Returns once the file's bytes are durable.
+    ///
+    /// # Errors
+    /// When the medium does not say so.
+    fn sync(&mut self, name: &str) -> Result<(), StorageError>;
+
+    /// Returns once it is durable which files there are.
+    ///
+    /// # Errors
+    /// When the medium does not say so.
+    fn sync_names(&mut self) -> Result<(), StorageError>;
+
+    /// Removes the file; nothing happens when there is none.
+    ///
+    /// # Errors
+    /// When it is still there.
+    fn remove(&mut self, name: &str) -> Result<(), StorageError>;
+}
+
+/// Storage that did not do what it should.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {name}: {source}")]
+pub struct StorageError {
+    /// What was tried.
+    pub operation: &'static str,
+    /// On which file.
+    pub name: String,
+    /// What the system says.
+    pub source: io::Error,
+}

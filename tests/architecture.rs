@@ -12,6 +12,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bundle", &["domain", "ports"]),
     ("engine", &["bundle", "domain", "ports"]),
     ("app", &["bundle", "domain", "pipeline", "ports"]),
+    ("self_test", &["bundle", "domain", "pipeline", "ports"]),
+    ("command_bundle", &[]),
     ("ui", &["domain"]),
     ("adapters", &["bundle", "domain", "pipeline", "ports", "ui"]),
 ];

@@ -12,6 +12,8 @@ mod jpeg;
 mod picture;
 
 #[cfg(feature = "device")]
+pub mod disk;
+#[cfg(feature = "device")]
 pub mod json_lines;
 #[cfg(feature = "device")]
 pub mod png_panel;

@@ -95,6 +95,11 @@ pub struct VerifiedModel {
 }
 
 impl VerifiedModel {
+    /// Whoever calls this has compared the digests.
+    pub(super) fn new(manifest: Manifest, manifest_sha256: String, network: Vec<u8>, network_sha256: String) -> Self {
+        Self { manifest, manifest_sha256, network, network_sha256 }
+    }
+
     /// What is known of the model.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest

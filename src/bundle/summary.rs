@@ -1,0 +1,96 @@
+//! A bundle in words, line by line, and what changes from one to the next.
+
+use super::verified::VerifiedBundle;
+
+/// One line of a summary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What it is about; the same in every summary.
+    pub key: String,
+    /// In words.
+    pub value: String,
+}
+
+/// One thing that differs between two bundles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What it is about.
+    pub key: String,
+    /// `None` where it was not there.
+    pub before: Option<String>,
+    /// `None` where it is gone.
+    pub after: Option<String>,
+}
+
+/// What a technician has to know before installing `bundle`.
+pub fn summarise(bundle: &VerifiedBundle) -> Vec<Line> {
+    let (contents, manifest) = (bundle.contents(), bundle.manifest());
+    let (rule, input) = (&manifest.rule, &manifest.input);
+    let point = &rule.operating_point;
+    let mut lines = Vec::new();
+    let mut line = |key: &str, value: String| lines.push(Line { key: key.to_owned(), value });
+    line("model", format!("{} {}", manifest.name, manifest.version));
+    line("bundle version", contents.bundle_version.to_string());
+    line("bundle sha256", bundle.sha256().to_owned());
+    line("minimum program", contents.minimum_program.to_string());
+    for signer in bundle.signers() {
+        let revoked = if signer.revoked { ", revoked since" } else { "" };
+        line(&format!("signed by {}", signer.id), format!("{} ({} key{revoked})", signer.name, signer.role));
+    }
+    line("network sha256", bundle.network_sha256().to_owned());
+    let shape = input.shape();
+    line("input", format!("{shape:?}, {:?}, {:?}, border {}", input.fit(), input.grey_scale(), input.border()));
+    line("temperature", rule.temperature.to_string());
+    line("rule_out", point.rule_out().get().to_string());
+    line("rule_in", point.rule_in().get().to_string());
+    line("pneumonia_below", point.pneumonia_below().get().to_string());
+    line("normal_above", point.normal_above().get().to_string());
+    let limit = rule.novelty.as_ref().map_or_else(|| "none".to_owned(), |novelty| novelty.limit().to_string());
+    line("novelty limit", limit);
+    line("golden films", bundle.golden().films.len().to_string());
+    if contents.audit.is_empty() {
+        line("audit", "none".to_owned());
+    }
+    for figure in &contents.audit {
+        let (value, low, high) = (figure.value * 100.0, figure.low * 100.0, figure.high * 100.0);
+        let value = format!("{value:.1} % ({low:.1} to {high:.1}) on {} films", figure.films);
+        line(&format!("audit: {}", figure.name), value);
+    }
+    lines
+}
+
+/// What differs between two summaries, in the order of the second, then what is gone.
+pub fn diff(before: &[Line], after: &[Line]) -> Vec<Change> {
+    let value = |lines: &[Line], key: &str| lines.iter().find(|line| line.key == key).map(|line| line.value.clone());
+    let mut changes = Vec::new();
+    for line in after {
+        let was = value(before, &line.key);
+        if was.as_ref() != Some(&line.value) {
+            changes.push(Change { key: line.key.clone(), before: was, after: Some(line.value.clone()) });
+        }
+    }
+    for line in before.iter().filter(|line| value(after, &line.key).is_none()) {
+        changes.push(Change { key: line.key.clone(), before: Some(line.value.clone()), after: None });
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_diff_has_what_changed_what_came_and_what_is_gone_and_nothing_else() {
+        let line = |key: &str, value: &str| Line { key: key.to_owned(), value: value.to_owned() };
+        let before = [line("a", "1"), line("b", "2"), line("c", "3")];
+        let after = [line("a", "1"), line("b", "5"), line("d", "4")];
+        let change = |key: &str, before: Option<&str>, after: Option<&str>| Change {
+            key: key.to_owned(),
+            before: before.map(str::to_owned),
+            after: after.map(str::to_owned),
+        };
+        let expected = [change("b", Some("2"), Some("5")), change("d", None, Some("4")), change("c", Some("3"), None)];
+        assert_eq!(diff(&before, &after), expected);
+        assert_eq!(diff(&after, &after), []);
+    }
+}
