@@ -1,8 +1,10 @@
 //! Makes keys and signatures; on the maker's side only.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use minisign::{KeyPair, SecretKey, SecretKeyBox};
 
-use super::signature::{PublicKey, SignatureError};
+use super::signature::{self, PublicKey, SignatureError};
 
 /// A key that cannot be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -75,15 +77,24 @@ impl SigningKey {
     pub fn open(file: &str, password: Password) -> Result<Self, SigningError> {
         let failed =
             |error: minisign::PError| SigningError::Minisign { what: "open the secret key", reason: error.to_string() };
-        let secret = match (secret_box(file)?.into_unencrypted_secret_key(), password) {
-            (Ok(secret), _) => secret,
-            (Err(error), Password::None) => return Err(failed(error)),
-            (Err(_), Password::Given(password)) => secret_box(file)?.into_secret_key(Some(password)).map_err(failed)?,
-            (Err(_), Password::Ask) => secret_box(file)?.into_secret_key(None).map_err(failed)?,
+        let plain = STANDARD.decode(file.lines().nth(1).unwrap_or("").trim()).ok();
+        let plain = plain.and_then(|bytes| SecretKey::from_bytes(&bytes).ok()).filter(|secret| !secret.is_encrypted());
+        let secret = match (plain, password) {
+            // Its own checksum is not looked at: `minisign -W` writes none. The probe below tells a damaged key.
+            (Some(secret), _) => secret,
+            (None, Password::None) => secret_box(file)?.into_unencrypted_secret_key().map_err(failed)?,
+            (None, Password::Given(password)) => secret_box(file)?.into_secret_key(Some(password)).map_err(failed)?,
+            (None, Password::Ask) => secret_box(file)?.into_secret_key(None).map_err(failed)?,
         };
         let public = minisign::PublicKey::from_secret_key(&secret).map_err(failed)?;
         let public = PublicKey::from_base64(&public.to_base64())?;
-        Ok(Self { secret, public })
+        let key = Self { secret, public };
+        let probe = signature::parse(key.sign(b"probe", "probe")?.as_bytes())?;
+        if !probe.iter().all(|signature| key.public.signed(b"probe", signature)) {
+            let reason = "its public part does not belong to its secret part".to_owned();
+            return Err(SigningError::Minisign { what: "use the secret key", reason });
+        }
+        Ok(key)
     }
 
     /// The public part.
@@ -118,5 +129,10 @@ mod tests {
         for bad in ["", "untrusted comment: x\n", "untrusted comment: x\nAAAA\n"] {
             assert!(SigningKey::open(bad, Password::None).is_err(), "{bad:?}");
         }
+        let mut bytes = STANDARD.decode(files.secret.lines().nth(1).expect("a key")).expect("base64");
+        bytes[80] ^= 1;
+        let damaged = format!("untrusted comment: x\n{}\n", STANDARD.encode(bytes));
+        let error = SigningKey::open(&damaged, Password::None).err().expect("a refusal").to_string();
+        assert_eq!(error, "cannot use the secret key: its public part does not belong to its secret part");
     }
 }
