@@ -566,7 +566,8 @@ fn try_in_a_process_of_its_own(store: &StoreArguments, limits: &TrialLimits) -> 
         Ok(()) | Err(StoreError::NoTrial) => {}
         Err(error) => return Err(error.into()),
     }
-    Err(Failure::Trial(format!("{ended}; {}", said.trim())))
+    let words: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).take(3).collect();
+    Err(Failure::Trial(format!("{ended}; {}", words.join(" "))))
 }
 
 fn ended(status: Option<ExitStatus>, limits: &TrialLimits) -> String {

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{Advice, fadvise};
 
@@ -10,6 +11,10 @@ use crate::ports::{Storage, StorageError};
 
 /// Name of the file that is locked while the folder is in use.
 const LOCK: &str = "lock";
+/// How often a lock is tried for before it counts as taken.
+const LOCK_TRIES: u32 = 100;
+/// Between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A folder that only this process uses as long as this lives.
 #[derive(Debug)]
@@ -41,14 +46,7 @@ impl DiskStorage {
             Ok(file) => Some(file),
         };
         if let Some(file) = &file {
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    let busy = io::Error::new(io::ErrorKind::WouldBlock, "another lightbox is using it: try again");
-                    return Err(failed("lock", busy));
-                }
-                Err(TryLockError::Error(error)) => return Err(failed("lock", error)),
-            }
+            lock(file).map_err(|error| failed("lock", error))?;
         }
         Ok(Self { folder: folder.to_owned(), _lock: file })
     }
@@ -80,6 +78,18 @@ impl DiskStorage {
         let name = self.folder.join(name).display().to_string();
         move |source| StorageError { operation, name, source }
     }
+}
+
+/// Waits a moment for whoever has it, such as a kiosk that writes down a reading.
+fn lock(file: &File) -> io::Result<()> {
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::WouldBlock, "another lightbox is using it: try again"))
 }
 
 impl Storage for DiskStorage {
