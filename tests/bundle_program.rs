@@ -511,3 +511,37 @@ fn a_full_or_read_only_disk_refuses_an_install_and_starts_what_is_there() {
     let on_trial = candidate(&state.slots).expect("a trial");
     assert!(matches!(state.slot(on_trial), SlotState::Trial { self_tested: true, .. }));
 }
+
+/// Runs a command that has to work; what it prints and the most memory it was seen to hold, in KiB.
+fn watched(arguments: &[&str]) -> (String, u64) {
+    let mut child = lightbox(arguments).stdout(Stdio::piped()).spawn().expect("the program starts");
+    let file = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().expect("asked").is_none() {
+        let status = fs::read_to_string(&file).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let now = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);
+        peak = peak.max(now);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let output = child.wait_with_output().expect("ended");
+    assert!(output.status.success(), "{arguments:?}");
+    (said(&output.stdout), peak)
+}
+
+#[test]
+fn a_bundle_of_17_mb_is_held_in_memory_once() {
+    let bench = Bench::new();
+    let store = bench.device();
+    let network = bundles::large_network(2, 16);
+    let golden = golden_of(2, &network);
+    let file = bench.put("large.lbx", &sealed(2, &network, &golden));
+    let length = fs::metadata(&file).expect("made").len();
+    let (said, peak) = watched(&["install", "--store", &store, "--json", &file]);
+    let installed: Value = serde_json::from_str(&said).expect("JSON");
+    let (_, own) = watched(&["self-test", "--store", &store]);
+    println!("{length} bytes: {}, peak {peak} KiB to install, {own} KiB for the self-test", installed["timing_ms"]);
+    // The program itself takes about 10 MiB; two copies of the bundle would be 33 more.
+    let limit = length / 1024 + 24 * 1024;
+    assert!(peak < limit, "{peak} KiB for {length} bytes, expected less than {limit} KiB");
+}

@@ -426,7 +426,7 @@ mod tests {
         check(&bytes, "the padding after model.onnx is not zero");
         let mut bytes = good();
         bytes[0] = b'B';
-        check(&bytes, "the header at byte 0 has checksum \"007012\", expected \"006752\"");
+        check(&bytes, "the header at byte 0 has checksum \"011341\", expected \"011301\"");
         check(&[b'x'; 2 * BLOCK], "no ustar header at byte 0");
         check(b"", "the container ends at byte 0, expected at least 1024: it was cut short");
         check(&[0; 2 * BLOCK], "member bundle.json is missing");
