@@ -136,13 +136,15 @@ impl AnswerEntry {
             |what: String, found: String, expected: String| Err(GoldenMismatch { film, what, found, expected });
         for (index, name) in ["covid19", "pneumonia", "normal"].into_iter().enumerate() {
             let (f, e) = (found.logits[index], self.logits[index]);
-            // Written so that a NaN lies outside.
-            if !((f - e).abs() <= tolerance.logits) {
+            // A NaN lies outside.
+            let near = (f - e).abs() <= tolerance.logits;
+            if !near {
                 return differs(format!("the logit of {name}"), f.to_string(), format!("{e} ± {}", tolerance.logits));
             }
             let (f, e) = (found.map_sums[index], self.map_sums[index]);
             let within = f64::from(tolerance.share) * e.abs() + 1e-3;
-            if !((f - e).abs() <= within) {
+            let near = (f - e).abs() <= within;
+            if !near {
                 return differs(format!("the sum of the map of {name}"), f.to_string(), format!("{e} ± {within:.4}"));
             }
         }
@@ -151,7 +153,8 @@ impl AnswerEntry {
         }
         let (f, e) = (found.feature_length, self.feature_length);
         let within = f64::from(tolerance.share) * e.abs() + 1e-6;
-        if !((f - e).abs() <= within) {
+        let near = (f - e).abs() <= within;
+        if !near {
             return differs("the length of the features".into(), f.to_string(), format!("{e} ± {within:.4}"));
         }
         let verdict = |answer: &Self| match &answer.reason {

@@ -142,7 +142,7 @@ pub fn parse(file: &[u8]) -> Result<Vec<Signature>, SignatureError> {
     }
     let text = std::str::from_utf8(file).map_err(|_| SignatureError::NotText)?;
     let lines: Vec<&str> = text.lines().collect();
-    if lines.is_empty() || lines.len() % 4 != 0 || lines.len() > 4 * MAX_SIGNATURES {
+    if lines.is_empty() || !lines.len().is_multiple_of(4) || lines.len() > 4 * MAX_SIGNATURES {
         return Err(SignatureError::Lines { found: lines.len() });
     }
     lines.chunks(4).enumerate().map(|(index, lines)| signature(index + 1, lines)).collect()

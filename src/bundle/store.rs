@@ -192,6 +192,9 @@ pub struct Store<'a> {
     storage: &'a mut dyn Storage,
 }
 
+/// A bundle and its signatures, as bytes.
+type Files = (Vec<u8>, Vec<u8>);
+
 /// A state record and which copy holds it.
 struct Loaded {
     state: State,
@@ -545,10 +548,10 @@ impl<'a> Store<'a> {
         let mut loaded = self.load()?;
         let trusted = self.key_list(&loaded.state)?;
         let next = trusted.successor(file, signatures)?;
-        if let Some(running) = slots::confirmed(&loaded.state.slots).first() {
-            if let Err(reason) = self.read_slot(&loaded.state, *running, &next)? {
-                return Err(StoreError::Orphan { version: next.version(), reason });
-            }
+        if let Some(running) = slots::confirmed(&loaded.state.slots).first()
+            && let Err(reason) = self.read_slot(&loaded.state, *running, &next)?
+        {
+            return Err(StoreError::Orphan { version: next.version(), reason });
         }
         if let Some(slot) = slots::candidate(&loaded.state.slots) {
             let reason = match self.read_slot(&loaded.state, slot, &next)? {
@@ -723,7 +726,8 @@ impl<'a> Store<'a> {
         self.storage.sync_names()
     }
 
-    fn read_files(&mut self, slot: Slot) -> Result<Option<(Vec<u8>, Vec<u8>)>, StorageError> {
+    /// A slot's bundle and its signatures.
+    fn read_files(&mut self, slot: Slot) -> Result<Option<Files>, StorageError> {
         let index = slot.index();
         let Some(bytes) = self.storage.read(BUNDLE_FILES[index], MAX_BUNDLE_BYTES)? else { return Ok(None) };
         let signatures = self.storage.read(SIGNATURE_FILES[index], MAX_SIGNATURES_BYTES)?;
@@ -748,10 +752,10 @@ impl<'a> Store<'a> {
 
     fn key_list(&mut self, state: &State) -> Result<KeyList, StoreError> {
         for name in KEY_FILES {
-            if let Some(file) = self.storage.read(name, MAX_LIST_BYTES)? {
-                if sha256_hex(&file) == state.key_list_sha256 {
-                    return Ok(KeyList::anchor(&file)?);
-                }
+            if let Some(file) = self.storage.read(name, MAX_LIST_BYTES)?
+                && sha256_hex(&file) == state.key_list_sha256
+            {
+                return Ok(KeyList::anchor(&file)?);
             }
         }
         Err(StoreError::KeyList { version: state.key_list_version })

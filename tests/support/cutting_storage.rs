@@ -212,10 +212,8 @@ impl Storage for CuttingStorage {
     fn remove(&mut self, name: &str) -> Result<(), StorageError> {
         let off = self.is_off();
         self.step("remove", name)?;
-        if !off {
-            if let Some(entry) = self.files.get_mut(name) {
-                entry.now = None;
-            }
+        if !off && let Some(entry) = self.files.get_mut(name) {
+            entry.now = None;
         }
         Ok(())
     }
