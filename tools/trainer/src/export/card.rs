@@ -9,6 +9,18 @@ use super::Precision;
 use crate::evaluate::{Report, table};
 use crate::metrics::Rate;
 
+/// External sources that were also learned from.
+fn known_sources(films: &Value) -> Vec<&str> {
+    let learned = films["training"].as_object();
+    let external = films["external"].as_object();
+    external
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name.as_str())
+        .filter(|n| learned.is_some_and(|l| l.contains_key(*n)))
+        .collect()
+}
+
 /// The card of the model that `file` describes.
 pub(super) fn card(file: &ManifestFile, held_out: &Report, external: &Report, precision: &Precision) -> String {
     let mut text = String::new();
@@ -21,10 +33,21 @@ pub(super) fn card(file: &ManifestFile, held_out: &Report, external: &Report, pr
          that the patient has no Covid-19: many infected people have normal films.\n"
     );
     let _ = writeln!(text, "## How good it is\n");
+    let known = known_sources(&file.training["films"]);
     let _ = writeln!(
         text,
-        "What counts is how it does in hospitals that it has never seen. The external films below come from such \
-         places; they were used for nothing but this table.\n"
+        "What counts is how it does in hospitals that it has never seen. No external film below was learned from, and \
+         neither the temperature nor the lines through the probabilities were chosen by one.{}\n",
+        if known.is_empty() {
+            String::new()
+        } else {
+            format!(
+                " But {} {} also among the training sources: those external films are of other patients, not of another \
+                 hospital, and an AUC against them also rewards telling hospitals apart.",
+                known.join(", "),
+                if known.len() == 1 { "is" } else { "are" }
+            )
+        }
     );
     let share = |rate: &Option<Rate>| {
         rate.map_or_else(
@@ -53,7 +76,8 @@ pub(super) fn card(file: &ManifestFile, held_out: &Report, external: &Report, pr
         text,
         "\nHeld-out patients come from the hospitals that the network learned from. It can tell those hospitals apart \
          by things that have nothing to do with disease, and as most of them sent films of one class only, the figures \
-         on held-out patients say little about Covid-19. Believe the external ones.\n"
+         on held-out patients say little about Covid-19. The external ones say more, but as Covid-19 films and others mostly come \
+         from different places there too, only the AUC within one source is free of that doubt.\n"
     );
     let _ = writeln!(
         text,
@@ -112,7 +136,9 @@ pub(super) fn card(file: &ManifestFile, held_out: &Report, external: &Report, pr
         Some(novelty) => {
             let _ = writeln!(
                 text,
-                "- Films whose features differ from those of training films are refused ({} directions, limit {:.0}).",
+                "- Films whose features differ from those of training films are refused ({} directions, limit {:.0}). How this is \
+                 measured was settled with a look at how many external films and pictures of other things it refuses: \
+                 expect a new hospital to lose more films than the tables show.",
                 novelty.projection.len(),
                 novelty.limit
             );
@@ -140,4 +166,18 @@ pub(super) fn card(file: &ManifestFile, held_out: &Report, external: &Report, pr
          - Licences differ from image to image; no image is part of this model."
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_source_that_was_learned_from_is_not_passed_off_as_a_new_hospital() {
+        let films = json!({"training": {"North": {}, "South": {}}, "external": {"East": {}, "North": {}}});
+        assert_eq!(known_sources(&films), ["North"]);
+        assert!(known_sources(&json!({"training": {"North": {}}, "external": {"East": {}}})).is_empty());
+    }
 }
