@@ -105,7 +105,7 @@ pub struct OutputsEntry {
     pub logits: String,
     /// `[1, 3, h, w]`, Grad-CAM of each class, not negative.
     pub maps: String,
-    /// `[1, n]`, pooled features of the last convolution.
+    /// `[1, n]`, averages of feature maps, by which novelty is measured.
     pub features: String,
 }
 
@@ -133,7 +133,7 @@ pub struct OperatingPointEntry {
     pub chosen_for: String,
 }
 
-/// Distance of the pooled features from those of the training films.
+/// Distance of the features from those of the training films.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoveltyEntry {

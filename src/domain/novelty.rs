@@ -1,6 +1,6 @@
 //! How unlike a film is to those that a network has learned from.
 
-/// Tells films unlike those learned from, by the pooled features: Mahalanobis distance in the directions in which
+/// Tells films unlike those learned from, by averages of feature maps: Mahalanobis distance in the directions in which
 /// training films differ, plus the squared length of the rest in units of its variance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Novelty {

@@ -214,7 +214,7 @@ pub struct ModelOutput {
     pub logits: [f32; 3],
     /// One a finding, likewise.
     pub maps: [SaliencyMap; 3],
-    /// Pooled features of the last convolution.
+    /// What novelty is measured by: averages of feature maps, of as many places and channels as the model's maker chose.
     pub features: Vec<f32>,
 }
 
