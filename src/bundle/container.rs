@@ -192,7 +192,7 @@ pub fn write(members: &[(Member, &[u8])]) -> Result<Vec<u8>, ContainerError> {
 /// Where each member's content lies in `bytes`, in the order of the archive.
 ///
 /// # Errors
-/// When `bytes` are anything but what [`write`] makes.
+/// When `bytes` are anything but what [`write()`] makes.
 pub fn read(bytes: &[u8]) -> Result<Vec<(Member, std::ops::Range<usize>)>, ContainerError> {
     let mut members: Vec<(Member, std::ops::Range<usize>)> = Vec::new();
     let mut at = 0;
