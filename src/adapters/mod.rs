@@ -11,6 +11,9 @@ mod jpeg;
 #[cfg(feature = "decode")]
 mod picture;
 
+#[cfg(feature = "intake")]
+pub mod spool;
+
 #[cfg(feature = "device")]
 pub mod disk;
 #[cfg(feature = "device")]

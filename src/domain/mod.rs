@@ -1,12 +1,15 @@
 //! Ground floor: what the house talks about. No I/O, no clock, no tract, no drawing.
 
+mod ae_title;
 mod finding;
 mod frame;
 mod novelty;
 mod radiograph;
 mod tensor;
+mod uid;
 mod verdict;
 
+pub use ae_title::{AeTitle, AeTitleError};
 pub use finding::{
     DecisionRule, Finding, OperatingPoint, OperatingPointError, Probabilities, Probability, ProbabilityError,
 };
@@ -14,4 +17,5 @@ pub use frame::Frame;
 pub use novelty::{Novelty, NoveltyError};
 pub use radiograph::{Acquired, GreyImage, GreyImageError, Modality, Radiograph, ViewPosition};
 pub use tensor::{Channels, Fit, GreyScale, InputSpec, InputSpecError, ModelInput, ModelOutput, SaliencyMap, Window};
+pub use uid::{SopInstanceUid, UidError};
 pub use verdict::{Doubt, Reading, Reason, Rejection, Verdict};

@@ -1,0 +1,558 @@
+//! Where received objects lie until they are read, and after: what was kept here survives a power cut.
+//!
+//! # Layout
+//! ```text
+//! SPOOL/lock                       held by the one program that uses the spool
+//! SPOOL/incoming/*.part            objects that are still coming in; removed at the next start
+//! SPOOL/unread/NUMBER-UID-CONTENT[-differs].dcm
+//! SPOOL/read/…                     the same names
+//! ```
+//! `NUMBER` is the order of arrival in 16 digits; `UID` and `CONTENT` are the first 128 bits of the SHA-256 of the SOP
+//! Instance UID and of what was received. Nothing from outside is ever part of a name. The folder that a file lies in
+//! is all the state there is: one rename both keeps an object and queues it, another one marks it as read.
+//!
+//! The same object again is kept once. Another content under a UID that is known is kept as well and marked `differs`.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::SopInstanceUid;
+
+/// How often the space is asked for while an object comes in.
+const BYTES_BETWEEN_SPACE_CHECKS: u64 = 4 << 20;
+
+/// Space on the disk that is never filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reserve {
+    /// Bytes that stay free, whatever the disk's size.
+    pub bytes: u64,
+    /// Share of the disk that stays free, 0 to 90.
+    pub percent: u8,
+}
+
+impl Default for Reserve {
+    /// 500 MB and 10 %, whichever is more.
+    fn default() -> Self {
+        Self { bytes: 500_000_000, percent: 10 }
+    }
+}
+
+/// Why something could not be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// A file or folder of the spool cannot be used.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Two programs would overwrite each other's files.
+    #[error("{} is in use by another program: only one may use a spool at a time", .0.display())]
+    InUse(PathBuf),
+    /// The reserve would be used up.
+    #[error("{free} bytes free below {}, {wanted} stay free: make room on the disk", path.display())]
+    NoSpace {
+        /// The spool.
+        path: PathBuf,
+        /// What is left.
+        free: u64,
+        /// The reserve.
+        wanted: u64,
+    },
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SpoolError {
+    let path = path.to_owned();
+    move |source| SpoolError::Io { action, path, source }
+}
+
+/// The first 128 bits of a SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Fingerprint(u128);
+
+impl Fingerprint {
+    fn of(hash: Sha256) -> Self {
+        let hash = hash.finalize();
+        Self(hash.iter().take(16).fold(0, |high, &low| high << 8 | u128::from(low)))
+    }
+
+    fn of_uid(uid: &SopInstanceUid) -> Self {
+        Self::of(Sha256::new_with_prefix(uid.as_str()))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An object of the spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    number: u64,
+    uid: Fingerprint,
+    content: Fingerprint,
+    /// Another object with the same SOP Instance UID but other content came before.
+    pub differs: bool,
+}
+
+impl Stored {
+    fn name(&self) -> String {
+        let differs = if self.differs { "-differs" } else { "" };
+        format!("{:016}-{}-{}{differs}.dcm", self.number, self.uid, self.content)
+    }
+
+    /// `None` for a name that the spool does not give.
+    fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.strip_suffix(".dcm")?.split('-');
+        let number = parts.next().filter(|digits| digits.len() == 16)?.parse().ok()?;
+        let mut fingerprint = || u128::from_str_radix(parts.next()?, 16).ok().map(Fingerprint);
+        let (uid, content) = (fingerprint()?, fingerprint()?);
+        let stored = Self { number, uid, content, differs: parts.next().is_some() };
+        (stored.name() == name).then_some(stored)
+    }
+
+    /// The order of arrival; no two objects have the same.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+/// What became of an object that was handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is new.
+    New(Stored),
+    /// It is new, and another content is known under its SOP Instance UID.
+    Differing(Stored),
+    /// The very same was kept before.
+    Again,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    /// All contents that are known under a UID.
+    known: HashMap<Fingerprint, Vec<Fingerprint>>,
+    unread: BTreeMap<u64, Stored>,
+    next_number: u64,
+}
+
+/// A folder of received objects; see the module.
+#[derive(Debug)]
+pub struct Spool {
+    folder: PathBuf,
+    incoming: PathBuf,
+    unread: PathBuf,
+    read: PathBuf,
+    reserve: Reserve,
+    index: Mutex<Index>,
+    arrived: Condvar,
+    next_part: AtomicU64,
+    /// Held, not used.
+    _lock: File,
+}
+
+impl Spool {
+    /// Opens the spool in `folder`, which is created when it is missing, and forgets what had not come in completely.
+    ///
+    /// # Errors
+    /// When another program uses it, or a part of it cannot be read or written.
+    pub fn open(folder: &Path, reserve: Reserve) -> Result<Self, SpoolError> {
+        let [incoming, unread, read] = ["incoming", "unread", "read"].map(|name| folder.join(name));
+        for path in [folder, &incoming, &unread, &read] {
+            // What is received is about patients: nobody else reads it.
+            let mut builder = fs::DirBuilder::new();
+            builder.recursive(true).mode(0o700).create(path).map_err(io_error("create the folder", path))?;
+        }
+        let lock_path = folder.join("lock");
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
+        let lock = lock.map_err(io_error("open", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(SpoolError::InUse(folder.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(io_error("lock", &lock_path)(source)),
+        }
+        for (path, _) in entries(&incoming)? {
+            fs::remove_file(&path).map_err(io_error("remove", &path))?;
+        }
+        let mut index = Index { next_number: 1, ..Index::default() };
+        for (place, is_unread) in [(&unread, true), (&read, false)] {
+            for (path, name) in entries(place)? {
+                let Some(stored) = Stored::parse(&name) else {
+                    log::warn!("{} is no file of the spool and was left alone", path.display());
+                    continue;
+                };
+                index.known.entry(stored.uid).or_default().push(stored.content);
+                index.next_number = index.next_number.max(stored.number.saturating_add(1));
+                if is_unread {
+                    index.unread.insert(stored.number, stored);
+                }
+            }
+        }
+        // A rename that the last run had no time to flush counts from now on, so it has to last.
+        for path in [folder, &unread, &read] {
+            sync_folder(path)?;
+        }
+        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync_folder(parent)?;
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            incoming,
+            unread,
+            read,
+            reserve,
+            index: Mutex::new(index),
+            arrived: Condvar::new(),
+            next_part: AtomicU64::new(0),
+            _lock: lock,
+        })
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        // Whoever panicked left it whole: every change is made in one step after the disk's.
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether more may be taken in.
+    ///
+    /// # Errors
+    /// [`SpoolError::NoSpace`] when the reserve is reached, or when the disk cannot be asked.
+    pub fn check_space(&self) -> Result<(), SpoolError> {
+        let disk = rustix::fs::statvfs(&self.folder)
+            .map_err(|error| io_error("find out how full the disk is below", &self.folder)(io::Error::from(error)))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let all = disk.f_blocks.saturating_mul(disk.f_frsize);
+        let share = u128::from(all) * u128::from(self.reserve.percent) / 100;
+        let wanted = self.reserve.bytes.max(share as u64);
+        if free < wanted {
+            return Err(SpoolError::NoSpace { path: self.folder.clone(), free, wanted });
+        }
+        Ok(())
+    }
+
+    /// Makes room for an object that starts to come in.
+    ///
+    /// # Errors
+    /// When the reserve is reached or the file cannot be created.
+    pub fn receive(&self) -> Result<Incoming<'_>, SpoolError> {
+        self.check_space()?;
+        let path = self.incoming.join(format!("{}.part", self.next_part.fetch_add(1, Ordering::Relaxed)));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(io_error("create", &path))?;
+        Ok(Incoming { spool: self, file, path, content: Sha256::new(), unchecked: 0, renamed: false })
+    }
+
+    /// The unread object that came first.
+    pub fn first_unread(&self) -> Option<(Stored, PathBuf)> {
+        let index = self.index();
+        index.unread.values().next().map(|stored| (stored.clone(), self.unread.join(stored.name())))
+    }
+
+    /// The unread object that came first; waits for one, `longest` at most.
+    pub fn wait_for_unread(&self, longest: Duration) -> Option<(Stored, PathBuf)> {
+        let waited = self.arrived.wait_timeout_while(self.index(), longest, |index| index.unread.is_empty());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.first_unread()
+    }
+
+    /// How many objects are not yet read.
+    pub fn unread_count(&self) -> usize {
+        self.index().unread.len()
+    }
+
+    /// Takes `stored` out of the queue; it stays in the spool.
+    ///
+    /// # Errors
+    /// When the file cannot be moved; it is then still unread.
+    pub fn mark_read(&self, stored: &Stored) -> Result<(), SpoolError> {
+        let mut index = self.index();
+        if !index.unread.contains_key(&stored.number) {
+            return Ok(());
+        }
+        let from = self.unread.join(stored.name());
+        fs::rename(&from, self.read.join(stored.name())).map_err(io_error("move to the read ones", &from))?;
+        index.unread.remove(&stored.number);
+        // Arrival first: an object in neither folder would be lost, one in both would be read twice.
+        sync_folder(&self.read)?;
+        sync_folder(&self.unread)
+    }
+
+    /// Whether an object with this UID is in the spool.
+    pub fn has(&self, uid: &SopInstanceUid) -> bool {
+        self.index().known.contains_key(&Fingerprint::of_uid(uid))
+    }
+}
+
+/// An object that comes in; dropped without [`Incoming::keep`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    spool: &'a Spool,
+    file: File,
+    path: PathBuf,
+    content: Sha256,
+    unchecked: u64,
+    renamed: bool,
+}
+
+impl Incoming<'_> {
+    /// Writes what stands around the content and does not tell one object from another.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn write_envelope(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        self.file.write_all(bytes).map_err(io_error("write to", &self.path))
+    }
+
+    /// Counts `bytes`, which are not written, as content.
+    pub fn identify_by(&mut self, bytes: &[u8]) {
+        self.content.update(bytes);
+    }
+
+    /// Writes content.
+    ///
+    /// # Errors
+    /// When the disk does not take it or its reserve is reached.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        self.unchecked += bytes.len() as u64;
+        if self.unchecked >= BYTES_BETWEEN_SPACE_CHECKS {
+            self.unchecked = 0;
+            self.spool.check_space()?;
+        }
+        self.file.write_all(bytes).map_err(io_error("write to", &self.path))?;
+        self.content.update(bytes);
+        Ok(())
+    }
+
+    /// Keeps the object under `uid` and queues it for reading. On return both are durable.
+    ///
+    /// # Errors
+    /// When the disk does not take it; the object is then not in the spool.
+    pub fn keep(mut self, uid: &SopInstanceUid) -> Result<Kept, SpoolError> {
+        let spool = self.spool;
+        let uid = Fingerprint::of_uid(uid);
+        let content = Fingerprint::of(std::mem::take(&mut self.content));
+        let known = |index: &Index| index.known.get(&uid).is_some_and(|contents| contents.contains(&content));
+        if known(&spool.index()) {
+            return Ok(Kept::Again);
+        }
+        self.file.sync_all().map_err(io_error("flush", &self.path))?;
+        let mut index = spool.index();
+        // Another sender may have been faster.
+        if known(&index) {
+            return Ok(Kept::Again);
+        }
+        let differs = index.known.contains_key(&uid);
+        let stored = Stored { number: index.next_number, uid, content, differs };
+        let place = spool.unread.join(stored.name());
+        fs::rename(&self.path, &place).map_err(io_error("move to the unread ones", &self.path))?;
+        self.renamed = true;
+        // The number is used up even if the rename is undone.
+        index.next_number += 1;
+        if let Err(error) = sync_folder(&spool.unread) {
+            // It may or may not last; the sender will try again and must find it absent.
+            if let Err(error) = fs::remove_file(&place) {
+                log::error!("cannot remove {}, which may not last: {error}", place.display());
+            }
+            return Err(error);
+        }
+        index.known.entry(uid).or_default().push(content);
+        index.unread.insert(stored.number, stored.clone());
+        drop(index);
+        spool.arrived.notify_all();
+        Ok(if differs { Kept::Differing(stored) } else { Kept::New(stored) })
+    }
+}
+
+impl Drop for Incoming<'_> {
+    fn drop(&mut self) {
+        if !self.renamed
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            log::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// Flushes the entries of a folder: a rename alone may be lost on a power cut.
+fn sync_folder(path: &Path) -> Result<(), SpoolError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(io_error("flush the folder", path))
+}
+
+/// The entries of a folder with their names; other than UTF-8 names come out changed and so are no names of ours.
+fn entries(folder: &Path) -> Result<Vec<(PathBuf, String)>, SpoolError> {
+    let cannot_read = || io_error("read the folder", folder);
+    fs::read_dir(folder)
+        .map_err(cannot_read())?
+        .map(|entry| {
+            let entry = entry.map_err(cannot_read())?;
+            Ok((entry.path(), entry.file_name().to_string_lossy().into_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_RESERVE: Reserve = Reserve { bytes: 0, percent: 0 };
+
+    fn uid(text: &str) -> SopInstanceUid {
+        text.parse().unwrap()
+    }
+
+    fn keep(spool: &Spool, name: &str, envelope: &[u8], content: &[u8]) -> Kept {
+        let mut incoming = spool.receive().unwrap();
+        incoming.write_envelope(envelope).unwrap();
+        for part in content.chunks(3) {
+            incoming.write(part).unwrap();
+        }
+        incoming.keep(&uid(name)).unwrap()
+    }
+
+    fn files(folder: &Path, place: &str) -> Vec<(PathBuf, String)> {
+        let mut found = entries(&folder.join(place)).unwrap();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn what_was_kept_is_found_again_in_order_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        assert!(spool.first_unread().is_none());
+        for (name, content) in [("1.9", "first"), ("1.10", "second"), ("1.8", "third")] {
+            assert!(matches!(keep(&spool, name, b"head ", content.as_bytes()), Kept::New(_)));
+        }
+        let (first, path) = spool.first_unread().unwrap();
+        assert_eq!(fs::read(path).unwrap(), b"head first");
+        spool.mark_read(&first).unwrap();
+        spool.mark_read(&first).unwrap();
+        drop(spool);
+
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        assert_eq!(spool.unread_count(), 2);
+        let (second, path) = spool.wait_for_unread(Duration::ZERO).unwrap();
+        assert_eq!((second.number(), fs::read(path).unwrap()), (2, b"head second".to_vec()));
+        assert_eq!(keep(&spool, "1.9", b"", b"first"), Kept::Again, "a read object is known");
+        let Kept::New(fourth) = keep(&spool, "1.11", b"", b"fourth") else { panic!("it is new") };
+        assert_eq!(fourth.number(), 4, "numbers are never used twice");
+        assert!(spool.has(&uid("1.11")) && !spool.has(&uid("1.12")));
+    }
+
+    #[test]
+    fn the_same_object_is_kept_once_and_another_content_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        assert!(matches!(keep(&spool, "1.2", b"from A ", b"pixels"), Kept::New(_)));
+        assert_eq!(keep(&spool, "1.2", b"from B ", b"pixels"), Kept::Again);
+        let Kept::Differing(other) = keep(&spool, "1.2", b"from A ", b"PIXELS") else { panic!("it differs") };
+        assert!(other.differs);
+        assert_eq!(keep(&spool, "1.2", b"", b"PIXELS"), Kept::Again);
+        assert!(matches!(keep(&spool, "1.3", b"", b"pixels"), Kept::New(_)));
+        let names = files(folder.path(), "unread");
+        assert_eq!(names.len(), 3);
+        assert!(names[1].1.ends_with("-differs.dcm"), "{names:?}");
+        drop(spool);
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        assert_eq!(keep(&spool, "1.2", b"", b"PIXELS"), Kept::Again);
+        assert_eq!(spool.unread_count(), 3);
+    }
+
+    #[test]
+    fn what_did_not_come_in_completely_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        let mut incoming = spool.receive().unwrap();
+        incoming.write(b"half").unwrap();
+        assert_eq!(files(folder.path(), "incoming").len(), 1);
+        drop(incoming);
+        assert_eq!(files(folder.path(), "incoming").len(), 0);
+        // As after a power cut.
+        fs::write(folder.path().join("incoming/7.part"), b"half").unwrap();
+        drop(spool);
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        assert_eq!(files(folder.path(), "incoming").len(), 0);
+        assert_eq!(spool.unread_count(), 0);
+    }
+
+    #[test]
+    fn senders_of_the_same_object_at_the_same_time_keep_it_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        let outcomes: Vec<Kept> = std::thread::scope(|scope| {
+            let senders: Vec<_> = (0..16).map(|_| scope.spawn(|| keep(&spool, "1.2", b"", b"pixels"))).collect();
+            senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+        });
+        assert_eq!(outcomes.iter().filter(|kept| matches!(kept, Kept::New(_))).count(), 1);
+        assert_eq!(outcomes.iter().filter(|kept| **kept == Kept::Again).count(), 15);
+        assert_eq!(files(folder.path(), "unread").len(), 1);
+        assert_eq!(files(folder.path(), "incoming").len(), 0);
+    }
+
+    #[test]
+    fn a_second_program_is_kept_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        let refused = Spool::open(folder.path(), NO_RESERVE).unwrap_err().to_string();
+        assert!(refused.ends_with("is in use by another program: only one may use a spool at a time"), "{refused}");
+        drop(first);
+        Spool::open(folder.path(), NO_RESERVE).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_taken_when_the_reserve_is_reached() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), Reserve { bytes: u64::MAX, percent: 0 }).unwrap();
+        let refused = spool.receive().unwrap_err();
+        assert!(matches!(refused, SpoolError::NoSpace { wanted: u64::MAX, .. }), "{refused}");
+        assert!(refused.to_string().ends_with("stay free: make room on the disk"), "{refused}");
+        assert_eq!(files(folder.path(), "incoming").len(), 0);
+    }
+
+    #[test]
+    fn files_of_others_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Spool::open(folder.path(), NO_RESERVE).unwrap());
+        for name in ["notes.txt", "1-2-3.dcm", "0000000000000001-zz-1.dcm"] {
+            fs::write(folder.path().join("unread").join(name), b"").unwrap();
+        }
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        assert_eq!(spool.unread_count(), 0);
+        assert_eq!(files(folder.path(), "unread").len(), 3);
+    }
+
+    #[test]
+    fn only_the_owner_may_look_into_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("spool");
+        let spool = Spool::open(&place, NO_RESERVE).unwrap();
+        keep(&spool, "1.2", b"", b"pixels");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&place), 0o700);
+        assert_eq!(mode(&place.join("unread")), 0o700);
+        assert_eq!(mode(&spool.first_unread().unwrap().1), 0o600);
+    }
+}
