@@ -8,6 +8,7 @@ mod j2k;
 mod pixels;
 pub mod prescan;
 mod rle;
+mod syntaxes;
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -19,7 +20,9 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use flate2::read::DeflateDecoder;
 
 use self::attributes::Attributes;
-use self::prescan::{Encoding, PrescanError};
+use self::prescan::PrescanError;
+pub(super) use self::prescan::{Encoding, is_vr};
+pub use self::syntaxes::{TRANSFER_SYNTAXES, TransferSyntax};
 use super::file::Limits;
 use super::guard::guarded;
 use crate::domain::{Acquired, GreyImage, Modality, Reason, Rejection, ViewPosition};
@@ -36,9 +39,9 @@ enum Compression {
 
 /// A transfer syntax (PS3.5 chapter 10), as far as it can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Syntax {
-    encoding: Encoding,
-    deflated: bool,
+pub(super) struct Syntax {
+    pub(super) encoding: Encoding,
+    pub(super) deflated: bool,
     compression: Compression,
 }
 
@@ -118,7 +121,7 @@ pub(super) fn decode(bytes: &[u8], start: usize, limits: &Limits) -> Result<Acqu
     })
 }
 
-fn syntax_of(uid: &str) -> Result<Syntax, Rejection> {
+pub(super) fn syntax_of(uid: &str) -> Result<Syntax, Rejection> {
     let packed = |compression| Ok(Syntax { encoding: Encoding::ExplicitLittle, deflated: false, compression });
     let plain = |encoding| Ok(Syntax { encoding, deflated: false, compression: Compression::None });
     let Some(number) = uid.strip_prefix("1.2.840.10008.1.2") else { return Err(unsupported_syntax(uid)) };

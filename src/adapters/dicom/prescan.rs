@@ -106,22 +106,22 @@ pub enum PrescanError {
 
 /// How elements are written (PS3.5 7.1 and 7.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(in crate::adapters) enum Encoding {
     ImplicitLittle,
     ExplicitLittle,
     ExplicitBig,
 }
 
 impl Encoding {
-    fn is_explicit(self) -> bool {
+    pub(in crate::adapters) fn is_explicit(self) -> bool {
         self != Self::ImplicitLittle
     }
 
-    fn u16(self, bytes: [u8; 2]) -> u16 {
+    pub(in crate::adapters) fn u16(self, bytes: [u8; 2]) -> u16 {
         if self == Self::ExplicitBig { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
     }
 
-    fn u32(self, bytes: [u8; 4]) -> u32 {
+    pub(in crate::adapters) fn u32(self, bytes: [u8; 4]) -> u32 {
         if self == Self::ExplicitBig { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
     }
 }
@@ -240,7 +240,7 @@ pub(super) fn walk_data_set(bytes: &[u8], declared: Encoding) -> Result<Layout, 
 }
 
 /// A value representation of PS3.5 6.2.
-fn is_vr(bytes: [u8; 2]) -> bool {
+pub(in crate::adapters) fn is_vr(bytes: [u8; 2]) -> bool {
     std::str::from_utf8(&bytes).is_ok_and(|text| text.parse::<VR>().is_ok())
 }
 
