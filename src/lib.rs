@@ -6,6 +6,9 @@ pub mod domain;
 pub mod pipeline;
 pub mod ports;
 
+#[cfg(feature = "intake")]
+pub mod config;
+
 pub mod bundle;
 
 #[cfg(feature = "engine")]

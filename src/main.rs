@@ -10,10 +10,14 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use lightbox::adapters::file::{Limits, read_film};
 use lightbox::adapters::json_lines::{self, TimingMs};
+use lightbox::adapters::listener::{Listener, ListenerError};
 use lightbox::adapters::png_panel::PngPanel;
+use lightbox::adapters::signals;
+use lightbox::adapters::spool::{Reserve, Spool, SpoolError};
 use lightbox::adapters::terminal::TerminalPanel;
 use lightbox::app::{self, Screened};
 use lightbox::bundle::{self, VerifiedModel};
+use lightbox::config::{self, Config};
 use lightbox::domain::{Finding, Frame, Reading, Verdict};
 use lightbox::engine::TractClassifier;
 use lightbox::ports::Panel;
@@ -40,6 +44,27 @@ enum Command {
     /// Makes, checks and installs model bundles
     #[command(subcommand)]
     Bundle(command_bundle::BundleCommand),
+    /// Receives images from modalities (DICOM Storage and Verification SCP) and keeps them in a spool
+    ///
+    /// Runs until it is asked to end (SIGTERM, Ctrl-C). A sender is answered "success" once its image is durable.
+    /// Whoever the configuration does not name is refused; the log on standard error says who and why.
+    /// Exit status: 0 when it was asked to end, 1 when it could not go on, 2 for wrong usage.
+    #[command(after_long_help = listen_help())]
+    Listen(ListenArguments),
+}
+
+#[derive(clap::Args)]
+struct ListenArguments {
+    /// What to listen to and where to keep it
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Only say whether the configuration can be used
+    #[arg(long)]
+    check: bool,
+}
+
+fn listen_help() -> String {
+    format!("An example of a configuration; keys behind # have these values by default:\n\n{}", config::EXAMPLE)
 }
 
 #[derive(clap::Args)]
@@ -88,12 +113,18 @@ fn parse_size(text: &str) -> Result<(u32, u32), String> {
 }
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    let arguments = match Arguments::parse().command {
-        Command::Screen(arguments) => arguments,
-        Command::Bundle(command) => return command_bundle::run(&command),
+    let command = Arguments::parse().command;
+    let level = match command {
+        Command::Screen(_) | Command::Bundle(_) => "warn",
+        Command::Listen(_) => "info",
     };
-    match screen(&arguments) {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).format_target(false).init();
+    let ended = match command {
+        Command::Screen(arguments) => screen(&arguments),
+        Command::Bundle(command) => return command_bundle::run(&command),
+        Command::Listen(arguments) => listen(&arguments),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has gone: nothing failed here.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -118,6 +149,14 @@ enum Failure {
     Engine(#[from] lightbox::engine::EngineError),
     #[error("{0}")]
     Panel(#[from] lightbox::ports::PanelError),
+    #[error("{0}")]
+    Config(#[from] config::ConfigError),
+    #[error("{0}")]
+    Spool(#[from] SpoolError),
+    #[error("{0}")]
+    Listener(#[from] ListenerError),
+    #[error("cannot wait for signals: {0}")]
+    Signals(io::Error),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
     #[error("cannot write a line of JSON: {0}")]
@@ -166,6 +205,26 @@ fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
     }
     out.flush()?;
     Ok(())
+}
+
+fn listen(arguments: &ListenArguments) -> Result<(), Failure> {
+    let Config { listener, spool } = Config::read(&arguments.config)?;
+    if arguments.check {
+        println!("{}: can be used", arguments.config.display());
+        return Ok(());
+    }
+    let stop = signals::stop_requests().map_err(Failure::Signals)?;
+    let reserve = Reserve { bytes: spool.keep_free_bytes, percent: spool.keep_free_percent };
+    let folder = spool.folder;
+    let spool = Spool::open(&folder, reserve)?;
+    if let Err(short) = spool.check_space() {
+        log::warn!("nothing will be taken: {short}");
+    }
+    let ae_title = listener.ae_title.clone();
+    let listener = Listener::bind(listener)?;
+    let unread = spool.unread_count();
+    log::info!("listening on {} as {ae_title}, {unread} unread in {}", listener.address(), folder.display());
+    Ok(listener.run(&spool, &stop)?)
 }
 
 /// Draws the verdict on one panel; the path of the picture where it wrote one.

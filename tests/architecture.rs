@@ -9,13 +9,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("pipeline", &["domain"]),
     ("ports", &["domain"]),
+    ("config", &["domain"]),
     ("bundle", &["domain", "ports"]),
     ("engine", &["bundle", "domain", "ports"]),
     ("app", &["bundle", "domain", "pipeline", "ports"]),
     ("self_test", &["bundle", "domain", "pipeline", "ports"]),
     ("command_bundle", &[]),
     ("ui", &["domain"]),
-    ("adapters", &["bundle", "domain", "pipeline", "ports", "ui"]),
+    ("adapters", &["bundle", "config", "domain", "pipeline", "ports", "ui"]),
 ];
 
 fn root() -> PathBuf {
@@ -108,10 +109,14 @@ fn modules_import_only_what_the_arrows_allow() {
 
 #[track_caller]
 fn only(word: &str, allowed: &[&str]) {
+    // At the start of a name: `abstract_syntax` does not name tract.
+    let named = |code: &str| {
+        code.match_indices(word).any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+    };
     let mut wrong = Vec::new();
     for (module, files) in by_module() {
         for (path, code) in files {
-            if code.contains(word) && !allowed.contains(&module.as_str()) {
+            if named(&code) && !allowed.contains(&module.as_str()) {
                 wrong.push(path.display().to_string());
             }
         }

@@ -12,6 +12,10 @@ mod jpeg;
 mod picture;
 
 #[cfg(feature = "intake")]
+pub mod listener;
+#[cfg(feature = "intake")]
+pub mod signals;
+#[cfg(feature = "intake")]
 pub mod spool;
 
 #[cfg(feature = "device")]

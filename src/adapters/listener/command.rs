@@ -1,0 +1,213 @@
+//! DIMSE command sets (PS3.7 6.3.1): a few elements of group 0000 in implicit little endian, without sequences.
+
+use std::collections::BTreeMap;
+
+/// Bytes of a command set that are taken; the largest of those served here has about 400.
+pub(super) const MOST_BYTES: usize = 16 << 10;
+
+// Elements (PS3.7 E.1).
+pub(super) const AFFECTED_SOP_CLASS: u16 = 0x0002;
+pub(super) const COMMAND_FIELD: u16 = 0x0100;
+pub(super) const MESSAGE_ID: u16 = 0x0110;
+pub(super) const ANSWERED_MESSAGE_ID: u16 = 0x0120;
+pub(super) const DATA_SET_TYPE: u16 = 0x0800;
+pub(super) const STATUS: u16 = 0x0900;
+pub(super) const ERROR_COMMENT: u16 = 0x0902;
+pub(super) const AFFECTED_SOP_INSTANCE: u16 = 0x1000;
+
+// Values of Command Field.
+pub(super) const C_STORE: u16 = 0x0001;
+pub(super) const C_ECHO: u16 = 0x0030;
+pub(super) const C_CANCEL: u16 = 0x0fff;
+/// Set in every response.
+pub(super) const RESPONSE: u16 = 0x8000;
+
+/// Data Set Type of a command without one.
+pub(super) const NO_DATA_SET: u16 = 0x0101;
+
+/// What is answered (PS3.4 B.2.3, PS3.7 C).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Success,
+    OutOfResources,
+    DoesNotMatch,
+    CannotUnderstand,
+    InvalidInstance,
+    ClassNotSupported,
+    UnrecognizedOperation,
+}
+
+impl Status {
+    pub(super) const fn code(self) -> u16 {
+        match self {
+            Self::Success => 0x0000,
+            Self::OutOfResources => 0xa700,
+            Self::DoesNotMatch => 0xa900,
+            Self::CannotUnderstand => 0xc000,
+            Self::InvalidInstance => 0x0117,
+            Self::ClassNotSupported => 0x0122,
+            Self::UnrecognizedOperation => 0x0211,
+        }
+    }
+}
+
+/// What is wrong with a command set.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CommandError {
+    #[error("the command ends inside element {element:04x} of group {group:04x} at byte {at}")]
+    EndsInside { group: u16, element: u16, at: usize },
+    #[error("the command ends inside the header of an element at byte {0}")]
+    EndsInsideHeader(usize),
+    #[error("group {group:04x} at byte {at} of a command, expected 0000")]
+    Group { group: u16, at: usize },
+    #[error("the command has no element 0000,{0:04x} of two bytes")]
+    Missing(u16),
+}
+
+/// The elements of group 0000 by their element numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct CommandSet {
+    elements: BTreeMap<u16, Vec<u8>>,
+}
+
+impl CommandSet {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, CommandError> {
+        let mut elements = BTreeMap::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let at = bytes.len() - rest.len();
+            let Some((header, value)) = rest.split_first_chunk::<8>() else {
+                return Err(CommandError::EndsInsideHeader(at));
+            };
+            let group = u16::from_le_bytes([header[0], header[1]]);
+            let element = u16::from_le_bytes([header[2], header[3]]);
+            let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
+            if group != 0 {
+                return Err(CommandError::Group { group, at });
+            }
+            if length > value.len() {
+                return Err(CommandError::EndsInside { group, element, at });
+            }
+            let (value, after) = value.split_at(length);
+            elements.insert(element, value.to_vec());
+            rest = after;
+        }
+        Ok(Self { elements })
+    }
+
+    /// A response to this command, without a data set.
+    pub(super) fn response(&self, status: Status, comment: Option<&str>) -> Self {
+        let mut response = Self::default();
+        response.set_u16(COMMAND_FIELD, self.u16(COMMAND_FIELD).unwrap_or(0) | RESPONSE);
+        response.set_u16(ANSWERED_MESSAGE_ID, self.u16(MESSAGE_ID).unwrap_or(0));
+        response.set_u16(DATA_SET_TYPE, NO_DATA_SET);
+        response.set_u16(STATUS, status.code());
+        for element in [AFFECTED_SOP_CLASS, AFFECTED_SOP_INSTANCE] {
+            if let Some(uid) = self.elements.get(&element).filter(|uid| uid.len() <= 64) {
+                response.elements.insert(element, uid.clone());
+            }
+        }
+        if let Some(comment) = comment {
+            // LO: at most 64 characters, no backslash.
+            let comment: String =
+                comment.chars().map(|c| if matches!(c, ' '..='[' | ']'..='~') { c } else { '?' }).collect();
+            response.set_text(ERROR_COMMENT, &comment[..comment.len().min(64)], b' ');
+        }
+        response
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let body: usize = self.elements.values().map(|value| 8 + value.len()).sum();
+        let mut bytes = Vec::with_capacity(12 + body);
+        let group_length = (body as u32).to_le_bytes();
+        let elements = self.elements.iter().map(|(element, value)| (*element, &value[..]));
+        for (element, value) in std::iter::once((0, &group_length[..])).chain(elements) {
+            bytes.extend([0, 0]);
+            bytes.extend(element.to_le_bytes());
+            bytes.extend((value.len() as u32).to_le_bytes());
+            bytes.extend(value);
+        }
+        bytes
+    }
+
+    pub(super) fn u16(&self, element: u16) -> Result<u16, CommandError> {
+        let value = self.elements.get(&element).ok_or(CommandError::Missing(element))?;
+        let value = value.as_slice().try_into().map_err(|_| CommandError::Missing(element))?;
+        Ok(u16::from_le_bytes(value))
+    }
+
+    /// A text without its padding; empty when there is none.
+    pub(super) fn text(&self, element: u16) -> String {
+        let value = self.elements.get(&element).map_or(&[][..], Vec::as_slice);
+        String::from_utf8_lossy(value).trim_end_matches(['\0', ' ']).to_owned()
+    }
+
+    pub(super) fn set_u16(&mut self, element: u16, value: u16) {
+        self.elements.insert(element, value.to_le_bytes().to_vec());
+    }
+
+    /// `padding` makes the length even: a space, for a UID a zero (PS3.5 6.2).
+    pub(super) fn set_text(&mut self, element: u16, text: &str, padding: u8) {
+        let mut value = text.as_bytes().to_vec();
+        if !value.len().is_multiple_of(2) {
+            value.push(padding);
+        }
+        self.elements.insert(element, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> CommandSet {
+        let mut command = CommandSet::default();
+        command.set_text(AFFECTED_SOP_CLASS, "1.2.840.10008.5.1.4.1.1.1", 0);
+        command.set_u16(COMMAND_FIELD, C_STORE);
+        command.set_u16(MESSAGE_ID, 7);
+        command.set_u16(DATA_SET_TYPE, 1);
+        command.set_text(AFFECTED_SOP_INSTANCE, "1.2.3", 0);
+        command
+    }
+
+    #[test]
+    fn a_command_is_read_as_it_was_written() {
+        let bytes = store().to_bytes();
+        let read = CommandSet::parse(&bytes).unwrap();
+        assert_eq!(bytes[..8], [0, 0, 0, 0, 4, 0, 0, 0]);
+        assert_eq!(read.u16(COMMAND_FIELD), Ok(C_STORE));
+        assert_eq!(read.text(AFFECTED_SOP_INSTANCE), "1.2.3");
+        assert_eq!(read.text(ERROR_COMMENT), "");
+        assert_eq!(read.u16(STATUS), Err(CommandError::Missing(STATUS)));
+        assert_eq!(read.u16(AFFECTED_SOP_CLASS), Err(CommandError::Missing(AFFECTED_SOP_CLASS)));
+    }
+
+    #[test]
+    fn a_response_names_what_it_answers() {
+        let answer = store().response(Status::OutOfResources, Some(&"disk full: Ü\\".repeat(9)));
+        let answer = CommandSet::parse(&answer.to_bytes()).unwrap();
+        assert_eq!(answer.u16(COMMAND_FIELD), Ok(0x8001));
+        assert_eq!(answer.u16(ANSWERED_MESSAGE_ID), Ok(7));
+        assert_eq!(answer.u16(DATA_SET_TYPE), Ok(NO_DATA_SET));
+        assert_eq!(answer.u16(STATUS), Ok(0xa700));
+        assert_eq!(answer.text(AFFECTED_SOP_INSTANCE), "1.2.3");
+        let comment = answer.text(ERROR_COMMENT);
+        assert!(comment.starts_with("disk full: ??disk") && comment.len() == 64, "{comment}");
+    }
+
+    #[test]
+    fn a_command_cut_short_anywhere_is_no_panic() {
+        let bytes = store().to_bytes();
+        for end in 1..bytes.len() {
+            // At the end of an element it is a shorter command.
+            match CommandSet::parse(&bytes[..end]) {
+                Ok(shorter) => assert!(shorter.elements.len() < store().elements.len() + 1),
+                Err(CommandError::EndsInside { .. } | CommandError::EndsInsideHeader(_)) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(CommandSet::parse(&[8, 0, 0, 0, 0, 0, 0, 0]), Err(CommandError::Group { group: 8, at: 0 }));
+        let told = CommandSet::parse(&[0, 0, 2, 0, 255, 255, 255, 255]).unwrap_err().to_string();
+        assert_eq!(told, "the command ends inside element 0002 of group 0000 at byte 0");
+    }
+}

@@ -1,0 +1,139 @@
+//! The DICOM listener: a Storage and Verification SCP (PS3.4 annexes A and B) that keeps what it is sent.
+//!
+//! A sender is answered "success" only when its object is durable in the [`Spool`] and queued there. Everybody who is
+//! not named in the configuration is refused, everything is bounded, and one thread serves one association, so that a
+//! stuck peer keeps nobody else out. What the objects show is not looked at here.
+
+mod association;
+mod command;
+mod data_set;
+mod negotiation;
+mod slots;
+mod wire;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::panic::{self, AssertUnwindSafe};
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+pub use self::negotiation::{STORAGE_CLASSES, SopClass, VERIFICATION};
+use self::slots::Slots;
+use super::spool::Spool;
+use crate::config::ListenerConfig;
+
+/// What this program calls itself to peers and in files (PS3.7 D.3.3.2).
+pub const IMPLEMENTATION_CLASS_UID: &str = "2.25.326549046979762429754830996493330845639";
+/// Its version, at most 16 characters.
+pub const IMPLEMENTATION_VERSION: &str = concat!("LIGHTBOX_", env!("CARGO_PKG_VERSION"));
+
+/// How long objects that are coming in may take to finish when the program is asked to end.
+const GRACE: Duration = Duration::from_secs(10);
+/// Of the threads that serve associations; they keep their buffers on the heap.
+const STACK_BYTES: usize = 512 << 10;
+
+/// Why the listener cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenerError {
+    /// The address is taken, not allowed or not this machine's.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Waiting for connections failed.
+    #[error("cannot wait for connections: {0}")]
+    Wait(io::Error),
+}
+
+/// A socket that waits for modalities.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    config: ListenerConfig,
+}
+
+impl Listener {
+    /// Starts to listen; connections wait until [`Listener::run`].
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn bind(config: ListenerConfig) -> Result<Self, ListenerError> {
+        let address = config.address;
+        let bind = || {
+            let socket = TcpListener::bind(address)?;
+            // A connection that went away between poll and accept must not block.
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        };
+        let socket = bind().map_err(|source| ListenerError::Bind { address, source })?;
+        Ok(Self { socket, config })
+    }
+
+    /// Where it listens; the port is the real one where the configuration has 0.
+    pub fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap_or(self.config.address)
+    }
+
+    /// Keeps what is sent in `spool` until `stop` can be read from, then lets running transfers finish for a while.
+    ///
+    /// # Errors
+    /// When waiting for connections fails; never because of what a peer does.
+    pub fn run(&self, spool: &Spool, stop: &impl AsFd) -> Result<(), ListenerError> {
+        let slots = Slots::new(self.config.limits.associations);
+        let ended = thread::scope(|scope| {
+            let ended = self.accept_until(stop, |socket, address| {
+                let slots = &slots;
+                let serve = move || {
+                    let served = panic::catch_unwind(AssertUnwindSafe(|| {
+                        association::serve(socket, address, &self.config, spool, slots);
+                    }));
+                    if served.is_err() {
+                        log::error!("{address}: the association ended by a fault of this program");
+                    }
+                };
+                let builder = thread::Builder::new().name(format!("peer {address}")).stack_size(STACK_BYTES);
+                if let Err(error) = builder.spawn_scoped(scope, serve) {
+                    log::error!("{address}: refused, no thread can be started: {error}");
+                }
+            });
+            slots.close(GRACE);
+            ended
+        });
+        log::info!("stopped listening");
+        ended
+    }
+
+    fn accept_until(
+        &self,
+        stop: &impl AsFd,
+        mut serve: impl FnMut(TcpStream, SocketAddr),
+    ) -> Result<(), ListenerError> {
+        loop {
+            let mut events = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+            match poll(&mut events, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(ListenerError::Wait(error.into())),
+            }
+            if !events[1].revents().is_empty() {
+                return Ok(());
+            }
+            match self.socket.accept() {
+                Ok((socket, address)) => serve(socket, address),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    // Out of file descriptors or memory: that passes, and giving up would shut everybody out.
+                    _ => {
+                        log::error!("cannot take a connection: {error}");
+                        thread::sleep(Duration::from_millis(100));
+                    }
+                },
+            }
+        }
+    }
+}

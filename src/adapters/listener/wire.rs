@@ -1,0 +1,268 @@
+//! PDUs of the DICOM upper layer (PS3.8 9.3) on a socket, each with a deadline and a limit that is compared before
+//! memory is taken.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use dicom_ul::pdu::{
+    AbortRQServiceProviderReason, AbortRQSource, PDataValue, PDataValueType, Pdu, read_pdu, write_pdu,
+};
+
+/// Of an A-ASSOCIATE-RQ: 128 presentation contexts with 64 transfer syntaxes each are larger than any peer's.
+const MOST_ASSOCIATE_BYTES: u32 = 256 << 10;
+/// Of A-RELEASE-RQ and A-ABORT, which have 4.
+const MOST_CONTROL_BYTES: u32 = 64;
+/// What is sent in one PDU at least, whatever the peer asks for.
+const LEAST_PDU_BYTES: usize = 128;
+
+/// Why no PDU came.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WireError {
+    #[error("the connection was closed")]
+    Closed,
+    #[error("nothing came for too long")]
+    TimedOut,
+    #[error("a PDU of {found} bytes, at most {most} are taken")]
+    TooLarge { found: u32, most: u32 },
+    #[error("a PDU of type {0:02x}, which is not due here")]
+    NotDue(u8),
+    #[error("a PDU that cannot be understood: {0}")]
+    Malformed(#[from] dicom_ul::pdu::ReadError),
+    #[error("a PDU cannot be written: {0}")]
+    Unwritable(#[from] dicom_ul::pdu::WriteError),
+    #[error("the connection failed: {0}")]
+    Io(io::Error),
+}
+
+impl WireError {
+    /// What the peer is told, where it is told anything (PS3.8 9.3.8).
+    pub(super) fn abort_reason(&self) -> Option<AbortRQServiceProviderReason> {
+        match self {
+            Self::Closed | Self::Io(_) | Self::Unwritable(_) => None,
+            Self::TimedOut => Some(AbortRQServiceProviderReason::ReasonNotSpecified),
+            Self::TooLarge { .. } | Self::Malformed(_) => Some(AbortRQServiceProviderReason::InvalidPduParameter),
+            Self::NotDue(1..=7) => Some(AbortRQServiceProviderReason::UnexpectedPdu),
+            Self::NotDue(_) => Some(AbortRQServiceProviderReason::UnrecognizedPdu),
+        }
+    }
+}
+
+/// A socket of which every call ends at a deadline.
+#[derive(Debug)]
+struct Deadlined {
+    socket: TcpStream,
+    deadline: Instant,
+}
+
+impl Deadlined {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+}
+
+impl Read for Deadlined {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(self.left()?)?;
+        self.socket.read(bytes)
+    }
+}
+
+impl Write for Deadlined {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(self.left()?)?;
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+fn failed(error: io::Error) -> WireError {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => WireError::TimedOut,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => WireError::Closed,
+        _ => WireError::Io(error),
+    }
+}
+
+/// PDUs to and from one peer.
+#[derive(Debug)]
+pub(super) struct Wire {
+    stream: Deadlined,
+    /// For one PDU, once it has begun.
+    network_timeout: Duration,
+    received: Vec<u8>,
+    to_send: Vec<u8>,
+}
+
+impl Wire {
+    pub(super) fn new(socket: TcpStream, network_timeout: Duration) -> io::Result<Self> {
+        // Answers are small and the peer waits for them.
+        socket.set_nodelay(true)?;
+        let stream = Deadlined { socket, deadline: Instant::now() };
+        Ok(Self { stream, network_timeout, received: Vec::new(), to_send: Vec::new() })
+    }
+
+    /// The association request, complete at `deadline`.
+    pub(super) fn receive_request(&mut self, deadline: Instant) -> Result<Pdu, WireError> {
+        self.stream.deadline = deadline;
+        self.receive(|kind| (kind == 0x01).then_some(MOST_ASSOCIATE_BYTES), |deadline| deadline)
+    }
+
+    /// A PDU of an association, of which the first byte has to come before `deadline`.
+    pub(super) fn receive_pdu(&mut self, deadline: Instant, most: u32) -> Result<Pdu, WireError> {
+        self.stream.deadline = deadline;
+        let network_timeout = self.network_timeout;
+        let limit = |kind| match kind {
+            0x04 => Some(most),
+            0x05..=0x07 => Some(MOST_CONTROL_BYTES),
+            _ => None,
+        };
+        self.receive(limit, |_| Instant::now() + network_timeout)
+    }
+
+    fn receive(
+        &mut self,
+        limit: impl FnOnce(u8) -> Option<u32>,
+        deadline_of_rest: impl FnOnce(Instant) -> Instant,
+    ) -> Result<Pdu, WireError> {
+        const HEADER: usize = 6;
+        self.received.resize(HEADER, 0);
+        self.stream.read_exact(&mut self.received[..1]).map_err(failed)?;
+        let kind = self.received[0];
+        let most = limit(kind).ok_or(WireError::NotDue(kind))?;
+        self.stream.deadline = deadline_of_rest(self.stream.deadline);
+        self.stream.read_exact(&mut self.received[1..HEADER]).map_err(failed)?;
+        let header = &self.received;
+        let found = u32::from_be_bytes([header[2], header[3], header[4], header[5]]);
+        if found > most {
+            return Err(WireError::TooLarge { found, most });
+        }
+        self.received.resize(HEADER + found as usize, 0);
+        self.stream.read_exact(&mut self.received[HEADER..]).map_err(failed)?;
+        // `None` means that bytes are missing, and all that the header declares are there.
+        read_pdu(&self.received[..], most.max(dicom_ul::pdu::MINIMUM_PDU_SIZE), true)?
+            .ok_or(WireError::Io(io::ErrorKind::InvalidData.into()))
+    }
+
+    pub(super) fn send(&mut self, pdu: &Pdu) -> Result<(), WireError> {
+        self.to_send.clear();
+        write_pdu(&mut self.to_send, pdu)?;
+        self.stream.deadline = Instant::now() + self.network_timeout;
+        self.stream.write_all(&self.to_send).map_err(failed)
+    }
+
+    /// Sends a command set in PDUs of at most `most` bytes, 0 for any size (PS3.8 D.1).
+    pub(super) fn send_command(&mut self, context: u8, command: &[u8], most: u32) -> Result<(), WireError> {
+        const PDV_HEADER: usize = 6;
+        let most = if most == 0 { usize::MAX } else { (most as usize).max(LEAST_PDU_BYTES) };
+        let mut parts = command.chunks(most - PDV_HEADER).peekable();
+        while let Some(part) = parts.next() {
+            let value = PDataValue {
+                presentation_context_id: context,
+                value_type: PDataValueType::Command,
+                is_last: parts.peek().is_none(),
+                data: part.to_vec(),
+            };
+            self.send(&Pdu::PData { data: vec![value] })?;
+        }
+        Ok(())
+    }
+
+    /// Tells the peer that the association is over; whether it hears it does not matter.
+    pub(super) fn abort(&mut self, reason: AbortRQServiceProviderReason) {
+        let _ = self.send(&Pdu::AbortRQ { source: AbortRQSource::ServiceProvider(reason) });
+        self.end();
+    }
+
+    /// Ends the connection so that the peer can still read what was sent last.
+    ///
+    /// A socket that is closed with unread bytes is reset, and the reset may overtake the answer: the peer is given a
+    /// moment to close first (PS3.8 9.2, Sta13).
+    pub(super) fn end(&mut self) {
+        let _ = self.stream.socket.shutdown(std::net::Shutdown::Write);
+        self.stream.deadline = Instant::now() + Duration::from_secs(1);
+        let mut bytes = [0; 4096];
+        let mut left = 1 << 20;
+        while let Ok(count @ 1..) = self.stream.read(&mut bytes)
+            && left > 0
+        {
+            left -= count.min(left);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn wire() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (Wire::new(listener.accept().unwrap().0, Duration::from_secs(5)).unwrap(), peer)
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    #[track_caller]
+    fn check(bytes: &[u8], expected: &str) {
+        let (mut wire, mut peer) = wire();
+        peer.write_all(bytes).unwrap();
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(wire.receive_pdu(soon(), 4096).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn a_pdu_is_refused_by_its_header_before_its_body_is_taken() {
+        check(&[4, 0, 0, 0, 0x10, 1], "a PDU of 4097 bytes, at most 4096 are taken");
+        check(&[5, 0, 0xff, 0xff, 0xff, 0xff], "a PDU of 4294967295 bytes, at most 64 are taken");
+        check(&[1, 0, 0, 0, 0, 4], "a PDU of type 01, which is not due here");
+        check(&[0x16, 3, 1], "a PDU of type 16, which is not due here");
+        check(&[4, 0, 0, 0, 0, 10, 0, 0], "the connection was closed");
+        check(&[], "the connection was closed");
+        check(&[4, 0, 0, 0, 0, 6, 0, 0, 0, 9, 1, 3], "a PDU that cannot be understood: Invalid PDU field length");
+    }
+
+    #[test]
+    fn a_peer_that_sends_byte_by_byte_meets_the_deadline_of_the_whole() {
+        let (mut wire, mut peer) = wire();
+        wire.network_timeout = Duration::from_millis(300);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for byte in [4, 0, 0, 0, 0, 200].into_iter().chain([0; 200]) {
+                    if peer.write_all(&[byte]).is_err() {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+            assert!(matches!(wire.receive_pdu(soon(), 4096), Err(WireError::TimedOut)));
+            drop(wire);
+        });
+    }
+
+    #[test]
+    fn a_command_is_cut_into_pdus_that_the_peer_takes() {
+        let (mut wire, mut peer) = wire();
+        wire.send_command(3, &[7; 300], 128).unwrap();
+        drop(wire);
+        let mut sent = Vec::new();
+        peer.read_to_end(&mut sent).unwrap();
+        let mut rest = &sent[..];
+        let mut lengths = Vec::new();
+        while !rest.is_empty() {
+            let length = u32::from_be_bytes([rest[2], rest[3], rest[4], rest[5]]) as usize;
+            assert_eq!(rest[10..12], [3, if rest.len() == 6 + length { 3 } else { 1 }]);
+            lengths.push(length);
+            rest = &rest[6 + length..];
+        }
+        assert_eq!(lengths, [128, 128, 62]);
+    }
+}

@@ -1,0 +1,407 @@
+//! The configuration file: as typed ([`ConfigFile`]) and as usable ([`Config`]).
+//!
+//! Nothing is guessed: an unknown key, a value out of its range or a peer that is not described is an error that names
+//! the key, what was found and what was expected.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::domain::AeTitle;
+
+/// An example with every key; `lightbox listen --help` prints it.
+pub const EXAMPLE: &str = r#"[listener]
+address = "0.0.0.0:11112"     # where modalities connect
+ae_title = "LIGHTBOX"         # what they call this device
+
+[[listener.peers]]            # who may send; everybody else is refused
+ae_title = "XRAY1"
+addresses = ["192.168.1.20", "10.1.0.0/16"]
+
+[spool]
+folder = "/var/lib/lightbox/spool"
+# keep_free_mb = 500          # what stays free on the disk: this,
+# keep_free_percent = 10      # or this share, whichever is more
+
+# [limits]
+# associations = 25           # at the same time
+# object_mb = 256             # of one image
+# association_mb = 16384      # of all images of one association
+# pdu_bytes = 131072
+# association_timeout_s = 30  # for the request to arrive
+# idle_timeout_s = 60         # between messages
+# network_timeout_s = 30      # within a message
+# object_timeout_s = 600      # for one image to arrive
+"#;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is no TOML, a key is unknown or missing, or a value is of another kind.
+    #[error("{}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and where.
+        message: String,
+    },
+    /// A value that cannot be used.
+    #[error("{}: {key} is {found}, expected {expected}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key with the names of its tables.
+        key: String,
+        /// As typed.
+        found: String,
+        /// What can be used.
+        expected: String,
+    },
+}
+
+/// The file as typed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    listener: ListenerTable,
+    spool: SpoolTable,
+    #[serde(default)]
+    limits: LimitsTable,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListenerTable {
+    address: String,
+    ae_title: String,
+    #[serde(default)]
+    peers: Vec<PeerTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PeerTable {
+    ae_title: String,
+    addresses: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpoolTable {
+    folder: PathBuf,
+    keep_free_mb: Option<i64>,
+    keep_free_percent: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsTable {
+    associations: Option<i64>,
+    object_mb: Option<i64>,
+    association_mb: Option<i64>,
+    pdu_bytes: Option<i64>,
+    association_timeout_s: Option<i64>,
+    idle_timeout_s: Option<i64>,
+    network_timeout_s: Option<i64>,
+    object_timeout_s: Option<i64>,
+}
+
+/// A configuration that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Who is listened to, and how.
+    pub listener: ListenerConfig,
+    /// Where received objects are kept.
+    pub spool: SpoolConfig,
+}
+
+/// What the DICOM listener needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerConfig {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it is called.
+    pub ae_title: AeTitle,
+    /// Who may send, at least one.
+    pub peers: Vec<Peer>,
+    /// How much is taken.
+    pub limits: Limits,
+}
+
+/// Somebody who may send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// What it calls itself.
+    pub ae_title: AeTitle,
+    /// Where it calls from, at least one.
+    pub networks: Vec<IpNet>,
+}
+
+impl Peer {
+    /// Whether it may call from `address`.
+    pub fn calls_from(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// How much one peer, and all of them, may take of the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Associations at the same time.
+    pub associations: usize,
+    /// Bytes of one data set as sent.
+    pub object_bytes: u64,
+    /// Bytes of all that is sent in one association.
+    pub association_bytes: u64,
+    /// Bytes of a P-DATA-TF PDU without its header, told to the peer.
+    pub pdu_bytes: u32,
+    /// For the association request to arrive (ARTIM of PS3.8 9.1.5).
+    pub association_timeout: Duration,
+    /// Between messages.
+    pub idle_timeout: Duration,
+    /// Between the PDUs of a message, and for one PDU to arrive.
+    pub network_timeout: Duration,
+    /// For one message to arrive.
+    pub object_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            associations: 25,
+            object_bytes: 256_000_000,
+            association_bytes: 16_384_000_000,
+            pdu_bytes: 131_072,
+            association_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+            network_timeout: Duration::from_secs(30),
+            object_timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Where received objects are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolConfig {
+    /// A folder of its own.
+    pub folder: PathBuf,
+    /// Bytes of the disk that stay free.
+    pub keep_free_bytes: u64,
+    /// Share of the disk that stays free, 0 to 90.
+    pub keep_free_percent: u8,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// With the key, what was found and what was expected.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks `text`, which was read from `path`.
+    fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let file: ConfigFile = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            path: path.to_owned(),
+            message: error.to_string().trim_end().to_owned(),
+        })?;
+        let check = Check { path };
+        let ListenerTable { address, ae_title, peers } = file.listener;
+        if peers.is_empty() {
+            let expected = "at least one [[listener.peers]]: nobody else may send";
+            return Err(check.refused("listener.peers", "empty", expected));
+        }
+        let usable_peers = peers.iter().enumerate().map(|(index, peer)| {
+            let key = |name: &str| format!("listener.peers[{index}].{name}");
+            let networks = peer.addresses.iter().map(|text| {
+                let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+                let expected = "an IP address or a network such as 10.1.0.0/16";
+                network.map_err(|_| check.refused(&key("addresses"), &format!("{text:?}"), expected))
+            });
+            let networks = networks.collect::<Result<Vec<_>, _>>()?;
+            if networks.is_empty() {
+                return Err(check.refused(&key("addresses"), "empty", "at least one IP address or network"));
+            }
+            Ok(Peer { ae_title: check.ae_title(&key("ae_title"), &peer.ae_title)?, networks })
+        });
+        let SpoolTable { folder, keep_free_mb, keep_free_percent } = file.spool;
+        if folder.as_os_str().is_empty() {
+            return Err(check.refused("spool.folder", "empty", "the path of a folder"));
+        }
+        Ok(Self {
+            listener: ListenerConfig {
+                address: address.parse().map_err(|_| {
+                    let expected = "an IP address and a port such as 0.0.0.0:11112";
+                    check.refused("listener.address", &format!("{address:?}"), expected)
+                })?,
+                ae_title: check.ae_title("listener.ae_title", &ae_title)?,
+                peers: usable_peers.collect::<Result<_, _>>()?,
+                limits: check.limits(&file.limits)?,
+            },
+            spool: SpoolConfig {
+                folder,
+                keep_free_bytes: check.number("spool.keep_free_mb", keep_free_mb, 500, 0, 1_000_000_000)? * 1_000_000,
+                keep_free_percent: check.number("spool.keep_free_percent", keep_free_percent, 10, 0, 90)? as u8,
+            },
+        })
+    }
+}
+
+struct Check<'a> {
+    path: &'a Path,
+}
+
+impl Check<'_> {
+    fn refused(&self, key: &str, found: &str, expected: &str) -> ConfigError {
+        ConfigError::Value {
+            path: self.path.to_owned(),
+            key: key.to_owned(),
+            found: found.to_owned(),
+            expected: expected.to_owned(),
+        }
+    }
+
+    fn ae_title(&self, key: &str, text: &str) -> Result<AeTitle, ConfigError> {
+        let expected = "1 to 16 printable ASCII characters, no backslash, no space at either end";
+        text.parse().map_err(|_| self.refused(key, &format!("{text:?}"), expected))
+    }
+
+    /// A number from `least` to `most`, both of which are at least 0.
+    fn number(&self, key: &str, typed: Option<i64>, default: u64, least: u64, most: u64) -> Result<u64, ConfigError> {
+        let Some(typed) = typed else { return Ok(default) };
+        match u64::try_from(typed) {
+            Ok(number) if (least..=most).contains(&number) => Ok(number),
+            _ => Err(self.refused(key, &typed.to_string(), &format!("{least} to {most}"))),
+        }
+    }
+
+    fn limits(&self, typed: &LimitsTable) -> Result<Limits, ConfigError> {
+        let default = Limits::default();
+        let megabytes = |key, typed, default: u64, most| {
+            Ok::<_, ConfigError>(self.number(key, typed, default / 1_000_000, 1, most)? * 1_000_000)
+        };
+        let seconds = |key, typed, default: Duration| {
+            Ok::<_, ConfigError>(Duration::from_secs(self.number(key, typed, default.as_secs(), 1, 86_400)?))
+        };
+        let associations =
+            self.number("limits.associations", typed.associations, default.associations as u64, 1, 25)?;
+        let pdu_bytes = self.number("limits.pdu_bytes", typed.pdu_bytes, default.pdu_bytes.into(), 4096, 1 << 20)?;
+        Ok(Limits {
+            associations: associations as usize,
+            // The reader of files takes no more than 268 MB.
+            object_bytes: megabytes("limits.object_mb", typed.object_mb, default.object_bytes, 268)?,
+            association_bytes: megabytes(
+                "limits.association_mb",
+                typed.association_mb,
+                default.association_bytes,
+                1_000_000,
+            )?,
+            pdu_bytes: pdu_bytes as u32,
+            association_timeout: seconds(
+                "limits.association_timeout_s",
+                typed.association_timeout_s,
+                default.association_timeout,
+            )?,
+            idle_timeout: seconds("limits.idle_timeout_s", typed.idle_timeout_s, default.idle_timeout)?,
+            network_timeout: seconds("limits.network_timeout_s", typed.network_timeout_s, default.network_timeout)?,
+            object_timeout: seconds("limits.object_timeout_s", typed.object_timeout_s, default.object_timeout)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("l.toml"))
+    }
+
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &str) {
+        assert!(EXAMPLE.contains(from), "{from}");
+        let told = parse(&EXAMPLE.replace(from, to)).unwrap_err().to_string();
+        assert!(told.contains(expected), "{told}\nexpected: {expected}");
+    }
+
+    #[test]
+    fn the_example_says_what_the_defaults_are() {
+        let config = parse(EXAMPLE).unwrap();
+        assert_eq!(config.listener.limits, Limits::default());
+        assert_eq!((config.spool.keep_free_bytes, config.spool.keep_free_percent), (500_000_000, 10));
+        // With every comment taken away nothing changes.
+        let typed: String = EXAMPLE
+            .lines()
+            .map(|line| line.strip_prefix("# ").unwrap_or(line))
+            .fold(String::new(), |text, line| text + line + "\n");
+        assert_eq!(parse(&typed).unwrap(), config);
+        let peer = &config.listener.peers[0];
+        assert_eq!(peer.ae_title.as_str(), "XRAY1");
+        for (address, may) in [("192.168.1.20", true), ("10.1.255.1", true), ("10.2.0.1", false), ("::1", false)] {
+            assert_eq!(peer.calls_from(address.parse().unwrap()), may, "{address}");
+        }
+    }
+
+    #[test]
+    fn every_rejection_names_key_value_and_range() {
+        check("0.0.0.0:11112", "localhost", "l.toml: listener.address is \"localhost\", expected an IP address and");
+        check("\"LIGHTBOX\"", "\"\"", "listener.ae_title is \"\", expected 1 to 16 printable");
+        check("\"XRAY1\"", "\"A\\\\B\"", "listener.peers[0].ae_title is \"A\\\\B\", expected");
+        check("10.1.0.0/16", "10.1.0.0/33", "listener.peers[0].addresses is \"10.1.0.0/33\", expected an IP");
+        check("[\"192.168.1.20\", \"10.1.0.0/16\"]", "[]", "listener.peers[0].addresses is empty, expected at least");
+        check("\"/var/lib/lightbox/spool\"", "\"\"", "spool.folder is empty, expected");
+        check("# keep_free_mb = 500 ", "keep_free_mb = -1", "spool.keep_free_mb is -1, expected 0 to 1000000000");
+        check("# keep_free_percent = 10 ", "keep_free_percent = 91", "spool.keep_free_percent is 91, expected 0 to 90");
+        for (key, bad, range) in [
+            ("associations = 25 ", "26", "1 to 25"),
+            ("object_mb = 256 ", "269", "1 to 268"),
+            ("association_mb = 16384 ", "0", "1 to 1000000"),
+            ("pdu_bytes = 131072\n", "4095\n", "4096 to 1048576"),
+            ("association_timeout_s = 30 ", "0", "1 to 86400"),
+            ("idle_timeout_s = 60 ", "0", "1 to 86400"),
+            ("network_timeout_s = 30 ", "86401", "1 to 86400"),
+            ("object_timeout_s = 600 ", "0", "1 to 86400"),
+        ] {
+            let (name, _) = key.split_once(' ').unwrap();
+            let text = EXAMPLE.replace("# [limits]", "[limits]");
+            let text = text.replace(&format!("# {key}"), &format!("{name} = {bad} "));
+            let told = parse(&text).unwrap_err().to_string();
+            assert_eq!(told, format!("l.toml: limits.{name} is {}, expected {range}", bad.trim()));
+        }
+    }
+
+    #[test]
+    fn without_peers_nobody_could_send() {
+        let text = "[listener]\naddress = '0.0.0.0:1'\nae_title = 'A'\n[spool]\nfolder = 's'\n";
+        let told = parse(text).unwrap_err().to_string();
+        assert_eq!(
+            told,
+            "l.toml: listener.peers is empty, expected at least one [[listener.peers]]: nobody else may send"
+        );
+    }
+
+    #[test]
+    fn unknown_and_missing_keys_are_named() {
+        check("ae_title = \"LIGHTBOX\"", "aetitle = \"LIGHTBOX\"", "unknown field `aetitle`");
+        check("ae_title = \"LIGHTBOX\"", "", "missing field `ae_title`");
+        check("[spool]", "[spoool]", "unknown field `spoool`");
+        check("\"LIGHTBOX\"", "7", "invalid type: integer `7`, expected a string");
+        let told = Config::read(Path::new("/no/such.toml")).unwrap_err().to_string();
+        assert!(told.starts_with("cannot read /no/such.toml: "), "{told}");
+    }
+}

@@ -1,0 +1,8 @@
+//! `lightbox listen`, run as its user runs it, and met by senders: good, clumsy, hostile, and cut off.
+
+mod hostile;
+mod listening;
+mod peers;
+mod power;
+mod sender;
+mod storing;

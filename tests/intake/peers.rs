@@ -1,0 +1,128 @@
+//! Senders that others wrote: dcmtk and pynetdicom. `tests/run` installs them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use lightbox::adapters::dicom::TRANSFER_SYNTAXES;
+use lightbox::adapters::file::{Limits, read_film};
+
+use crate::listening::{Listening, Place};
+
+/// Says what is missing; under CI nothing may be.
+pub(crate) fn missing(what: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{what} is missing: tests/run installs what it can");
+    eprintln!("not tested: {what} is missing");
+}
+
+/// A command of dcmtk that calls `listening` as XRAY1; `None` when dcmtk is missing.
+fn dcmtk(name: &str, listening: &Listening, arguments: &[&str]) -> Option<Command> {
+    if Command::new(name).arg("--version").output().is_err() {
+        missing(&format!("{name} (dcmtk)"));
+        return None;
+    }
+    let mut command = Command::new(name);
+    command.args(["-aet", "XRAY1", "-aec", "LIGHTBOX"]).args(arguments);
+    command.arg(listening.address.ip().to_string()).arg(listening.address.port().to_string());
+    Some(command)
+}
+
+/// A Python that has pynetdicom.
+fn python() -> Option<Command> {
+    let python = std::env::var_os("LIGHTBOX_PEER_PYTHON").unwrap_or_else(|| "python3".into());
+    let has = Command::new(&python).args(["-c", "import pynetdicom"]).output();
+    if has.is_ok_and(|output| output.status.success()) {
+        Some(Command::new(python))
+    } else {
+        missing("a Python with pynetdicom (LIGHTBOX_PEER_PYTHON)");
+        None
+    }
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+#[test]
+fn dcmtk_verifies_stores_and_is_refused() {
+    let place = Place::new("");
+    let listening = place.start();
+    let Some(mut echo) = dcmtk("echoscu", &listening, &[]) else { return };
+    let echo = echo.output().unwrap();
+    assert!(echo.status.success(), "{}", told(&echo));
+    for (title, reason) in [("-aet", "Calling AE Title Not Recognized"), ("-aec", "Called AE Title Not Recognized")] {
+        let refused = dcmtk("echoscu", &listening, &[title, "ELSE"]).unwrap().output().unwrap();
+        assert!(!refused.status.success() && told(&refused).contains(reason), "{}", told(&refused));
+    }
+    let store = dcmtk("storescu", &listening, &["-xw"]).unwrap().arg(fixture("chest-pa.dcm")).output().unwrap();
+    assert!(store.status.success(), "{}", told(&store));
+    let send = dcmtk("dcmsend", &listening, &["--decompress-never"]).unwrap();
+    let send = { send }.arg(fixture("chest-pa.dcm")).output().unwrap();
+    assert!(send.status.success(), "{}", told(&send));
+    let kept = place.unread();
+    assert_eq!(kept.len(), 1, "the same image twice");
+    let limits = Limits::default();
+    assert_eq!(read_film(&kept[0], &limits), read_film(&fixture("chest-pa.dcm"), &limits));
+}
+
+#[test]
+fn twenty_five_dcmtk_senders_at_once_are_all_served() {
+    let place = Place::new("");
+    let listening = place.start();
+    let folder = tempfile::tempdir().unwrap();
+    let original = fs::read(fixture("chest-pa.dcm")).unwrap();
+    let uid = b"1.3.6.1.4.1.5962.1.1.9.1.3.20040826185059.5457";
+    let mut senders = Vec::new();
+    for number in 0..25 {
+        // A UID of its own in the data set and the header.
+        let mut bytes = original.clone();
+        let places: Vec<usize> = (0..bytes.len() - uid.len()).filter(|at| bytes[*at..].starts_with(uid)).collect();
+        for at in places {
+            bytes[at + uid.len() - 2..at + uid.len()].copy_from_slice(format!("{:02}", number + 60).as_bytes());
+        }
+        let path = folder.path().join(format!("{number}.dcm"));
+        fs::write(&path, bytes).unwrap();
+        let Some(mut sender) = dcmtk("storescu", &listening, &["-xw"]) else { return };
+        senders.push(sender.arg(path).spawn().unwrap());
+    }
+    for mut sender in senders {
+        assert!(sender.wait().unwrap().success());
+    }
+    assert_eq!(place.unread().len(), 25);
+}
+
+#[test]
+fn pynetdicom_stores_an_image_of_every_transfer_syntax() {
+    let Some(mut python) = python() else { return };
+    let place = Place::new("");
+    let listening = place.start();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/intake/store.py");
+    let golden = fixture("golden");
+    let sent = python.arg(script).arg(listening.address.port().to_string()).arg(&golden).output().unwrap();
+    assert!(sent.status.success(), "{}", told(&sent));
+    // Lines of: transfer syntax, file name, status.
+    let mut by_syntax: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for line in String::from_utf8(sent.stdout).unwrap().lines() {
+        let [syntax, name, status] = line.split(' ').collect::<Vec<_>>().try_into().expect("three words");
+        assert_eq!(status, "0000", "{line}");
+        by_syntax.entry(syntax.to_owned()).or_default().push(golden.join(name));
+    }
+    for syntax in &TRANSFER_SYNTAXES {
+        assert!(by_syntax.contains_key(syntax.uid), "no image of {}", syntax.name);
+    }
+    let kept = place.unread();
+    assert_eq!(kept.len(), by_syntax.values().map(Vec::len).sum::<usize>());
+    // Each comes out as the picture that was sent.
+    let limits = Limits::default();
+    let mut expected: Vec<String> =
+        by_syntax.values().flatten().map(|path| format!("{:?}", read_film(path, &limits))).collect();
+    let mut found: Vec<String> = kept.iter().map(|path| format!("{:?}", read_film(path, &limits))).collect();
+    expected.sort();
+    found.sort();
+    assert!(found == expected, "a picture has changed on its way");
+}
