@@ -152,8 +152,8 @@ pub enum Kept {
 
 #[derive(Debug, Default)]
 struct Index {
-    /// All contents that are known under a UID.
-    known: HashMap<Fingerprint, Vec<Fingerprint>>,
+    /// All objects that are known under a UID.
+    known: HashMap<Fingerprint, Vec<Stored>>,
     unread: BTreeMap<u64, Stored>,
     next_number: u64,
 }
@@ -203,7 +203,7 @@ impl Spool {
                     log::warn!("{} is no file of the spool and was left alone", path.display());
                     continue;
                 };
-                index.known.entry(stored.uid).or_default().push(stored.content);
+                index.known.entry(stored.uid).or_default().push(stored.clone());
                 index.next_number = index.next_number.max(stored.number.saturating_add(1));
                 if is_unread {
                     index.unread.insert(stored.number, stored);
@@ -292,16 +292,35 @@ impl Spool {
             return Ok(());
         }
         let from = self.unread.join(stored.name());
-        fs::rename(&from, self.read.join(stored.name())).map_err(io_error("move to the read ones", &from))?;
+        match fs::rename(&from, self.read.join(stored.name())) {
+            // Removed by somebody else: there is nothing left to read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                log::warn!("{} has gone from the spool", from.display());
+            }
+            renamed => renamed.map_err(io_error("move to the read ones", &from))?,
+        }
         index.unread.remove(&stored.number);
         // Arrival first: an object in neither folder would be lost, one in both would be read twice.
         sync_folder(&self.read)?;
         sync_folder(&self.unread)
     }
 
-    /// Whether an object with this UID is in the spool.
-    pub fn has(&self, uid: &SopInstanceUid) -> bool {
-        self.index().known.contains_key(&Fingerprint::of_uid(uid))
+    /// The files of all objects with this UID that are in the spool, durably.
+    pub fn find(&self, uid: &SopInstanceUid) -> Vec<PathBuf> {
+        let index = self.index();
+        let known = index.known.get(&Fingerprint::of_uid(uid)).map_or(&[][..], Vec::as_slice);
+        known.iter().map(|stored| self.place_of(&index, stored)).filter(|path| path.is_file()).collect()
+    }
+
+    fn place_of(&self, index: &Index, stored: &Stored) -> PathBuf {
+        let folder = if index.unread.contains_key(&stored.number) { &self.unread } else { &self.read };
+        folder.join(stored.name())
+    }
+
+    /// Whether the very object was kept before, and nobody has removed its file since.
+    fn is_known(&self, index: &Index, uid: Fingerprint, content: Fingerprint) -> bool {
+        let known = index.known.get(&uid).map_or(&[][..], Vec::as_slice);
+        known.iter().any(|stored| stored.content == content && self.place_of(index, stored).is_file())
     }
 }
 
@@ -353,17 +372,17 @@ impl Incoming<'_> {
         let spool = self.spool;
         let uid = Fingerprint::of_uid(uid);
         let content = Fingerprint::of(std::mem::take(&mut self.content));
-        let known = |index: &Index| index.known.get(&uid).is_some_and(|contents| contents.contains(&content));
-        if known(&spool.index()) {
+        if spool.is_known(&spool.index(), uid, content) {
             return Ok(Kept::Again);
         }
         self.file.sync_all().map_err(io_error("flush", &self.path))?;
         let mut index = spool.index();
         // Another sender may have been faster.
-        if known(&index) {
+        if spool.is_known(&index, uid, content) {
             return Ok(Kept::Again);
         }
-        let differs = index.known.contains_key(&uid);
+        let known = index.known.get(&uid).map_or(&[][..], Vec::as_slice);
+        let differs = known.iter().any(|stored| stored.content != content);
         let stored = Stored { number: index.next_number, uid, content, differs };
         let place = spool.unread.join(stored.name());
         fs::rename(&self.path, &place).map_err(io_error("move to the unread ones", &self.path))?;
@@ -377,7 +396,7 @@ impl Incoming<'_> {
             }
             return Err(error);
         }
-        index.known.entry(uid).or_default().push(content);
+        index.known.entry(uid).or_default().push(stored.clone());
         index.unread.insert(stored.number, stored.clone());
         drop(index);
         spool.arrived.notify_all();
@@ -458,7 +477,22 @@ mod tests {
         assert_eq!(keep(&spool, "1.9", b"", b"first"), Kept::Again, "a read object is known");
         let Kept::New(fourth) = keep(&spool, "1.11", b"", b"fourth") else { panic!("it is new") };
         assert_eq!(fourth.number(), 4, "numbers are never used twice");
-        assert!(spool.has(&uid("1.11")) && !spool.has(&uid("1.12")));
+        assert_eq!(spool.find(&uid("1.11")).len(), 1);
+        assert_eq!(spool.find(&uid("1.9")), [folder.path().join("read").join(first.name())]);
+        assert!(spool.find(&uid("1.12")).is_empty());
+    }
+
+    #[test]
+    fn an_object_whose_file_was_removed_is_taken_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        let Kept::New(first) = keep(&spool, "1.2", b"", b"pixels") else { panic!("it is new") };
+        fs::remove_file(spool.first_unread().unwrap().1).unwrap();
+        assert!(spool.find(&uid("1.2")).is_empty());
+        let Kept::New(again) = keep(&spool, "1.2", b"", b"pixels") else { panic!("it is new again") };
+        assert_eq!((spool.find(&uid("1.2")).len(), again.differs), (1, false));
+        spool.mark_read(&first).unwrap();
+        assert_eq!(spool.first_unread().unwrap().0, again);
     }
 
     #[test]

@@ -126,3 +126,28 @@ fn pynetdicom_stores_an_image_of_every_transfer_syntax() {
     found.sort();
     assert!(found == expected, "a picture has changed on its way");
 }
+
+#[test]
+fn pynetdicom_is_told_what_is_committed_and_what_is_not() {
+    let Some(mut python) = python() else { return };
+    let place = Place::new("");
+    let listening = place.start();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/intake/commit.py");
+    let asked = python.arg(script).arg(listening.address.port().to_string()).arg(fixture("chest-pa.dcm")).output();
+    let asked = asked.unwrap();
+    assert!(asked.status.success(), "{}", told(&asked));
+    let uid = "1.3.6.1.4.1.5962.1.1.9.1.3.20040826185059.5457";
+    let expected = format!(
+        "0000\n0000\nevent 1 1.2.3.99\nok {uid}\n\
+         0000\nevent 2 1.2.3.99\nok {uid}\nfailed 1.2.3.4 0112\nfailed {uid} 0119\n"
+    );
+    // The answer and the report are noted by two threads.
+    let sorted = |text: &str| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&String::from_utf8(asked.stdout).unwrap()), sorted(&expected));
+    listening.wait_for("took the report on storage commitment 1.2.3.99, status 0000");
+    listening.wait_for("storage commitment 1.2.3.99: 1 committed, 2 not here");
+}

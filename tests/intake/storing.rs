@@ -4,8 +4,10 @@ use std::fs;
 use std::io::Read;
 use std::net::TcpStream;
 
+use dicom_ul::pdu::PDataValueType;
+
 use crate::listening::{Place, config, data_set_of, program};
-use crate::sender::{CR, EXPLICIT, Failure, Sender, assert_serves, command, data_set, options, store_request};
+use crate::sender::{CR, EXPLICIT, Failure, Sender, assert_serves, command, data_set, options, pdv, store_request};
 
 #[test]
 fn an_image_is_kept_byte_by_byte_under_a_name_of_our_own() {
@@ -80,6 +82,38 @@ fn what_does_not_match_or_cannot_be_understood_gets_its_status_and_is_not_kept()
     sender.release();
     assert_eq!(place.unread().len(), 1);
     listening.wait_for("refused \"../../etc\" with status 0117: '/' at byte 2 of a unique identifier");
+}
+
+#[test]
+fn a_commitment_request_that_is_not_one_gets_its_status() {
+    const COMMITMENT: &str = "1.2.840.10008.1.20.1";
+    let place = Place::new("");
+    let listening = place.start();
+    let options = options().with_presentation_context(COMMITMENT, vec![EXPLICIT]);
+    let mut sender = Sender(options.establish(listening.address).unwrap());
+    let request = b"\x08\0\x95\x11UI\x04\x001.2\0";
+    let mut check = |instance: &str, action: u8, data: &[u8], status: u16| {
+        let action = command(&[
+            (0x0003, COMMITMENT.as_bytes()),
+            (0x0100, &[0x30, 1]),
+            (0x0110, &[5, 0]),
+            (0x0800, &[1, 0]),
+            (0x1001, instance.as_bytes()),
+            (0x1008, &[action, 0]),
+        ]);
+        sender.send_command(COMMITMENT, &action).unwrap();
+        let context = sender.context(COMMITMENT);
+        for (index, part) in data.chunks(100_000).enumerate() {
+            let last = (index + 1) * 100_000 >= data.len();
+            sender.0.send(&pdv(context, PDataValueType::Data, part, last)).unwrap();
+        }
+        assert_eq!(sender.answer().unwrap(), status);
+    };
+    check("1.2.840.10008.1.20.1.2", 1, request, 0x0112);
+    check("1.2.840.10008.1.20.1.1", 2, request, 0x0123);
+    check("1.2.840.10008.1.20.1.1", 1, request, 0x0115);
+    check("1.2.840.10008.1.20.1.1", 1, &vec![0; 1_200_000], 0x0115);
+    listening.wait_for("refused a storage commitment request, status 0115: it has no items in (0008,1199)");
 }
 
 #[test]

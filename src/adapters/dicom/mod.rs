@@ -163,16 +163,26 @@ fn inflated(packed: &[u8], limits: &Limits) -> Result<Vec<u8>, Rejection> {
 }
 
 fn parse(header: &[u8], encoding: Encoding) -> Result<Attributes, Rejection> {
+    read(header, encoding).map(Attributes::new)
+}
+
+fn read(bytes: &[u8], encoding: Encoding) -> Result<InMemDicomObject, Rejection> {
     let uid = match encoding {
         Encoding::ImplicitLittle => "1.2.840.10008.1.2",
         Encoding::ExplicitLittle => "1.2.840.10008.1.2.1",
         Encoding::ExplicitBig => "1.2.840.10008.1.2.2",
     };
     let syntax = TransferSyntaxRegistry.get(uid).ok_or_else(|| unsupported_syntax(uid))?;
-    InMemDicomObject::read_dataset_with_ts(header, syntax).map(Attributes::new).map_err(|error| {
+    InMemDicomObject::read_dataset_with_ts(bytes, syntax).map_err(|error| {
         let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
         Rejection::new(Reason::Corrupt, format!("DICOM: {error}{cause}"))
     })
+}
+
+/// Reads a data set of a message, all of it: its lengths are compared with the bytes that are there before.
+pub(super) fn read_data_set(bytes: &[u8], encoding: Encoding) -> Result<InMemDicomObject, Rejection> {
+    prescan::walk_data_set(bytes, encoding).map_err(|error| corrupt(&error))?;
+    guarded("DICOM", || read(bytes, encoding))
 }
 
 fn modality_of(code: String) -> Modality {

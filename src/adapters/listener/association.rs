@@ -16,13 +16,16 @@ use super::super::dicom::syntax_of;
 use super::super::file;
 use super::super::spool::{Incoming, Kept, Spool, SpoolError};
 use super::command::{self, CommandError, CommandSet, Status};
+use super::commitment::{self, Request};
 use super::data_set::{DataSet, DataSetError};
-use super::negotiation::{self, Context, VERIFICATION};
+use super::negotiation::{self, Context, STORAGE_CLASSES, STORAGE_COMMITMENT, VERIFICATION};
 use super::slots::{Slot, Slots};
 use super::wire::{Wire, WireError};
 use super::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
 use crate::config::{Limits, ListenerConfig};
 use crate::domain::{SopInstanceUid, UidError};
+
+const REPORT_TAKEN: u16 = command::N_EVENT_REPORT | command::RESPONSE;
 
 /// Why an association ended otherwise than by its release.
 #[derive(Debug, thiserror::Error)]
@@ -99,12 +102,20 @@ struct Receiving<'a> {
     data_set: DataSet,
 }
 
+/// What becomes of a data set.
+enum Body<'a> {
+    Store(Result<Box<Receiving<'a>>, Refused>),
+    /// A request for storage commitment, as far as it has come in; `None` when it was too long.
+    Commitment(Option<Vec<u8>>),
+    /// The operation is not served.
+    Unserved,
+}
+
 /// A message whose data set comes in.
 struct Transfer<'a> {
     context: Context,
     command: CommandSet,
-    /// `None` where the operation has no use for a data set.
-    outcome: Option<Result<Receiving<'a>, Refused>>,
+    body: Body<'a>,
     bytes: u64,
     started: Instant,
 }
@@ -126,6 +137,8 @@ struct Association<'a> {
     ae_title: String,
     peer_pdu_bytes: u32,
     state: State<'a>,
+    /// The storage commitment on which the report is not yet answered.
+    reported: Option<SopInstanceUid>,
     bytes: u64,
     stored: u64,
 }
@@ -196,6 +209,7 @@ pub(super) fn serve(socket: TcpStream, address: SocketAddr, config: &ListenerCon
         ae_title: agreed.peer,
         peer_pdu_bytes: agreed.peer_pdu_bytes,
         state: State::Idle,
+        reported: None,
         bytes: 0,
         stored: 0,
     };
@@ -205,6 +219,9 @@ pub(super) fn serve(socket: TcpStream, address: SocketAddr, config: &ListenerCon
         State::Transfer(transfer) => format!(", an object was cut off after {} bytes and dropped", transfer.bytes),
         State::Idle | State::Command { .. } => String::new(),
     };
+    if let Some(transaction) = &association.reported {
+        log::warn!("{}: left before it took the report on storage commitment {transaction}", association.peer);
+    }
     match ended {
         Ok(()) => log::debug!("{}: association released, {} stored", association.peer, association.stored),
         Err(why) => {
@@ -303,15 +320,20 @@ impl<'a> Association<'a> {
         let command = CommandSet::parse(&bytes)?;
         let field = command.u16(command::COMMAND_FIELD)?;
         let has_data_set = command.u16(command::DATA_SET_TYPE)? != command::NO_DATA_SET;
-        if field != command::C_CANCEL {
+        // Cancellations and responses name the message that they belong to instead.
+        if field != command::C_CANCEL && field & command::RESPONSE == 0 {
             command.u16(command::MESSAGE_ID)?;
         }
         if has_data_set {
-            let outcome = (field == command::C_STORE).then(|| self.start_store(context, &command));
-            if let Some(Err(refused)) = &outcome {
+            let body = match field {
+                command::C_STORE => Body::Store(self.start_store(context, &command).map(Box::new)),
+                command::N_ACTION if context.class == &STORAGE_COMMITMENT => Body::Commitment(Some(Vec::new())),
+                _ => Body::Unserved,
+            };
+            if let Body::Store(Err(refused)) = &body {
                 self.log_refused(&command, refused);
             }
-            self.state = State::Transfer(Box::new(Transfer { context, command, outcome, bytes: 0, started }));
+            self.state = State::Transfer(Box::new(Transfer { context, command, body, bytes: 0, started }));
             return Ok(());
         }
         match field {
@@ -319,6 +341,11 @@ impl<'a> Association<'a> {
             command::C_ECHO if context.class == &VERIFICATION => {
                 log::info!("{}: verified (C-ECHO)", self.peer);
                 self.answer(context, &command.response(Status::Success, None))?;
+            }
+            REPORT_TAKEN if self.reported.is_some() => {
+                let transaction = self.reported.take().map(|uid| uid.to_string()).unwrap_or_default();
+                let status = command.u16(command::STATUS)?;
+                log::info!("{}: took the report on storage commitment {transaction}, status {status:04X}", self.peer);
             }
             command::C_STORE => {
                 log::warn!("{}: refused an object: the command announces no data set", self.peer);
@@ -340,7 +367,7 @@ impl<'a> Association<'a> {
     /// Judges a C-STORE-RQ before its data is taken.
     fn start_store(&self, context: Context, command: &CommandSet) -> Result<Receiving<'a>, Refused> {
         let class = command.text(command::AFFECTED_SOP_CLASS);
-        if class != context.class.uid || context.class == &VERIFICATION {
+        if class != context.class.uid || !STORAGE_CLASSES.contains(context.class) {
             return Err(Refused::OtherClass { found: class, expected: context.class.name });
         }
         let uid: SopInstanceUid = command.text(command::AFFECTED_SOP_INSTANCE).parse()?;
@@ -373,29 +400,39 @@ impl<'a> Association<'a> {
 
     fn take_data(&mut self, mut transfer: Box<Transfer<'a>>, value: &PDataValue) -> Result<(), Ended> {
         transfer.bytes += value.data.len() as u64;
-        if let Some(Ok(receiving)) = &mut transfer.outcome {
+        match &mut transfer.body {
             // What is refused is still read to its end: only then is an answer due (PS3.7 9.3.1).
-            if let Err(refused) = receive(receiving, &value.data, transfer.bytes, self.limits.object_bytes) {
-                self.log_refused(&transfer.command, &refused);
-                transfer.outcome = Some(Err(refused));
+            Body::Store(Err(_)) | Body::Unserved | Body::Commitment(None) => {}
+            Body::Store(Ok(receiving)) => {
+                if let Err(refused) = receive(receiving, &value.data, transfer.bytes, self.limits.object_bytes) {
+                    self.log_refused(&transfer.command, &refused);
+                    transfer.body = Body::Store(Err(refused));
+                }
+            }
+            Body::Commitment(Some(bytes)) => {
+                bytes.extend(&value.data);
+                if bytes.len() > commitment::MOST_BYTES {
+                    transfer.body = Body::Commitment(None);
+                }
             }
         }
         if !value.is_last {
             self.state = State::Transfer(transfer);
             return Ok(());
         }
-        let Transfer { context, command, outcome, bytes, started } = *transfer;
-        match outcome {
-            None => {
+        let Transfer { context, command, body, bytes, started } = *transfer;
+        match body {
+            Body::Unserved => {
                 let field = command.u16(command::COMMAND_FIELD)?;
                 self.answer_unrecognized(context, &command, field)?;
             }
-            Some(Err(refused)) => {
+            Body::Commitment(request) => self.commit(context, &command, request.as_deref())?,
+            Body::Store(Err(refused)) => {
                 self.answer(context, &command.response(refused.status(), Some(&refused.comment())))?;
             }
-            Some(Ok(receiving)) => {
+            Body::Store(Ok(receiving)) => {
                 let uid = receiving.uid.clone();
-                match finish(receiving, context) {
+                match finish(*receiving, context) {
                     Ok(kept) => {
                         // Durable and queued: from here on the sender may forget it.
                         self.answer(context, &command.response(Status::Success, None))?;
@@ -417,6 +454,51 @@ impl<'a> Association<'a> {
             }
         }
         self.end_message()
+    }
+
+    /// Answers a request for storage commitment and reports on the same association what was found.
+    ///
+    /// What is in the spool is durable, so the report is due at once.
+    fn commit(&mut self, context: Context, command: &CommandSet, request: Option<&[u8]>) -> Result<(), Ended> {
+        let parsed = if command.text(command::REQUESTED_SOP_INSTANCE) != commitment::WELL_KNOWN_INSTANCE {
+            Err((Status::NoSuchInstance, "it is not for the well-known instance".to_owned()))
+        } else if command.u16(command::ACTION_TYPE) != Ok(commitment::REQUEST) {
+            Err((Status::NoSuchAction, "another action than 1".to_owned()))
+        } else {
+            let too_long = || format!("more than {} bytes", commitment::MOST_BYTES);
+            let syntax = syntax_of(context.syntax.uid).map_err(|refused| refused.to_string());
+            let parsed = syntax.and_then(|syntax| Request::parse(request.ok_or_else(too_long)?, syntax));
+            parsed.map_err(|why| (Status::InvalidArgument, why))
+        };
+        let request = match parsed {
+            Ok(request) => request,
+            Err((status, why)) => {
+                log::warn!("{}: refused a storage commitment request, status {:04X}: {why}", self.peer, status.code());
+                return self.answer(context, &command.response(status, None));
+            }
+        };
+        let transaction = request.transaction.clone();
+        let report = request.judge(self.spool);
+        let data = match report.to_bytes(context.syntax.uid) {
+            Ok(data) => data,
+            Err(why) => {
+                log::error!("{}: no report on storage commitment {transaction}: {why}", self.peer);
+                return self.answer(context, &command.response(Status::InvalidArgument, None));
+            }
+        };
+        self.answer(context, &command.response(Status::Success, None))?;
+        let mut event = CommandSet::default();
+        event.set_text(command::AFFECTED_SOP_CLASS, STORAGE_COMMITMENT.uid, 0);
+        event.set_u16(command::COMMAND_FIELD, command::N_EVENT_REPORT);
+        event.set_u16(command::MESSAGE_ID, 1);
+        event.set_u16(command::DATA_SET_TYPE, command::DATA_SET_FOLLOWS);
+        event.set_text(command::AFFECTED_SOP_INSTANCE, commitment::WELL_KNOWN_INSTANCE, 0);
+        event.set_u16(command::EVENT_TYPE, report.event_type());
+        self.wire.send_message(context.id, &event.to_bytes(), &data, self.peer_pdu_bytes)?;
+        let (committed, failed) = report.counts();
+        log::info!("{}: storage commitment {transaction}: {committed} committed, {failed} not here", self.peer);
+        self.reported = Some(transaction);
+        Ok(())
     }
 
     fn log_refused(&self, command: &CommandSet, refused: &Refused) {

@@ -7,6 +7,7 @@ pub(super) const MOST_BYTES: usize = 16 << 10;
 
 // Elements (PS3.7 E.1).
 pub(super) const AFFECTED_SOP_CLASS: u16 = 0x0002;
+pub(super) const REQUESTED_SOP_CLASS: u16 = 0x0003;
 pub(super) const COMMAND_FIELD: u16 = 0x0100;
 pub(super) const MESSAGE_ID: u16 = 0x0110;
 pub(super) const ANSWERED_MESSAGE_ID: u16 = 0x0120;
@@ -14,31 +15,66 @@ pub(super) const DATA_SET_TYPE: u16 = 0x0800;
 pub(super) const STATUS: u16 = 0x0900;
 pub(super) const ERROR_COMMENT: u16 = 0x0902;
 pub(super) const AFFECTED_SOP_INSTANCE: u16 = 0x1000;
+pub(super) const REQUESTED_SOP_INSTANCE: u16 = 0x1001;
+pub(super) const EVENT_TYPE: u16 = 0x1002;
+pub(super) const ACTION_TYPE: u16 = 0x1008;
 
 // Values of Command Field.
 pub(super) const C_STORE: u16 = 0x0001;
 pub(super) const C_ECHO: u16 = 0x0030;
 pub(super) const C_CANCEL: u16 = 0x0fff;
+pub(super) const N_EVENT_REPORT: u16 = 0x0100;
+pub(super) const N_ACTION: u16 = 0x0130;
 /// Set in every response.
 pub(super) const RESPONSE: u16 = 0x8000;
 
 /// Data Set Type of a command without one.
 pub(super) const NO_DATA_SET: u16 = 0x0101;
+/// Any other value says that one follows.
+pub(super) const DATA_SET_FOLLOWS: u16 = 0x0001;
 
 /// What is answered (PS3.4 B.2.3, PS3.7 C).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
+pub enum Status {
+    /// Done, and durable.
     Success,
+    /// The object was not stored, another time may do.
     OutOfResources,
+    /// The data set is another object than the command says.
     DoesNotMatch,
+    /// The data set is broken off or no data set.
     CannotUnderstand,
+    /// The SOP Instance UID is none.
     InvalidInstance,
+    /// The command names another SOP class than its presentation context.
     ClassNotSupported,
+    /// An operation that is not served.
     UnrecognizedOperation,
+    /// A storage commitment request to something else than its well-known instance.
+    NoSuchInstance,
+    /// Another action than the request for storage commitment.
+    NoSuchAction,
+    /// A storage commitment request that cannot be understood.
+    InvalidArgument,
 }
 
 impl Status {
-    pub(super) const fn code(self) -> u16 {
+    /// Every status.
+    pub const ALL: [Self; 10] = [
+        Self::Success,
+        Self::OutOfResources,
+        Self::DoesNotMatch,
+        Self::CannotUnderstand,
+        Self::InvalidInstance,
+        Self::ClassNotSupported,
+        Self::UnrecognizedOperation,
+        Self::NoSuchInstance,
+        Self::NoSuchAction,
+        Self::InvalidArgument,
+    ];
+
+    /// The value of Status (0000,0900).
+    pub const fn code(self) -> u16 {
         match self {
             Self::Success => 0x0000,
             Self::OutOfResources => 0xa700,
@@ -47,6 +83,27 @@ impl Status {
             Self::InvalidInstance => 0x0117,
             Self::ClassNotSupported => 0x0122,
             Self::UnrecognizedOperation => 0x0211,
+            Self::NoSuchInstance => 0x0112,
+            Self::NoSuchAction => 0x0123,
+            Self::InvalidArgument => 0x0115,
+        }
+    }
+
+    /// When it is answered.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Success => "the object is durable and queued (or was before), the echo or request was understood",
+            Self::OutOfResources => "the disk is nearly full or failed, or the object is larger than allowed",
+            Self::DoesNotMatch => "the data set has another SOP Class or Instance UID than the command",
+            Self::CannotUnderstand => {
+                "the data set is broken off, contradicts itself or names no SOP Class or Instance UID"
+            }
+            Self::InvalidInstance => "the Affected SOP Instance UID is not 1 to 64 digits and dots",
+            Self::ClassNotSupported => "the command has another SOP class than its presentation context",
+            Self::UnrecognizedOperation => "an operation other than those of this statement",
+            Self::NoSuchInstance => "storage commitment: another instance than 1.2.840.10008.1.20.1.1",
+            Self::NoSuchAction => "storage commitment: another action type than 1",
+            Self::InvalidArgument => "storage commitment: the list of objects cannot be understood",
         }
     }
 }
@@ -102,9 +159,13 @@ impl CommandSet {
         response.set_u16(ANSWERED_MESSAGE_ID, self.u16(MESSAGE_ID).unwrap_or(0));
         response.set_u16(DATA_SET_TYPE, NO_DATA_SET);
         response.set_u16(STATUS, status.code());
-        for element in [AFFECTED_SOP_CLASS, AFFECTED_SOP_INSTANCE] {
-            if let Some(uid) = self.elements.get(&element).filter(|uid| uid.len() <= 64) {
-                response.elements.insert(element, uid.clone());
+        // What was requested is what the response calls affected (PS3.7 10.1.4).
+        for (affected, requested) in
+            [(AFFECTED_SOP_CLASS, REQUESTED_SOP_CLASS), (AFFECTED_SOP_INSTANCE, REQUESTED_SOP_INSTANCE)]
+        {
+            let uid = self.elements.get(&affected).or_else(|| self.elements.get(&requested));
+            if let Some(uid) = uid.filter(|uid| uid.len() <= 64) {
+                response.elements.insert(affected, uid.clone());
             }
         }
         if let Some(comment) = comment {

@@ -1,4 +1,5 @@
-//! The DICOM listener: a Storage and Verification SCP (PS3.4 annexes A and B) that keeps what it is sent.
+//! The DICOM listener: an SCP of Verification, Storage and Storage Commitment (PS3.4 annexes A, B and J) that keeps
+//! what it is sent.
 //!
 //! A sender is answered "success" only when its object is durable in the [`Spool`] and queued there. Everybody who is
 //! not named in the configuration is refused, everything is bounded, and one thread serves one association, so that a
@@ -6,6 +7,7 @@
 
 mod association;
 mod command;
+mod commitment;
 mod data_set;
 mod negotiation;
 mod slots;
@@ -20,7 +22,8 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-pub use self::negotiation::{STORAGE_CLASSES, SopClass, VERIFICATION};
+pub use self::command::Status;
+pub use self::negotiation::{STORAGE_CLASSES, STORAGE_COMMITMENT, SopClass, VERIFICATION};
 use self::slots::Slots;
 use super::spool::Spool;
 use crate::config::ListenerConfig;

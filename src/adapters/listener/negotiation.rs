@@ -29,6 +29,10 @@ pub struct SopClass {
 /// C-ECHO.
 pub const VERIFICATION: SopClass = SopClass { uid: "1.2.840.10008.1.1", name: "Verification" };
 
+/// N-ACTION and N-EVENT-REPORT: modalities delete what was committed.
+pub const STORAGE_COMMITMENT: SopClass =
+    SopClass { uid: "1.2.840.10008.1.20.1", name: "Storage Commitment Push Model" };
+
 /// What can hold a radiograph of the chest.
 pub const STORAGE_CLASSES: [SopClass; 6] = [
     SopClass { uid: "1.2.840.10008.5.1.4.1.1.1", name: "Computed Radiography Image Storage" },
@@ -169,9 +173,10 @@ fn choose(proposed: &PresentationContextProposed) -> Result<Context, Presentatio
     let is_proposed = |syntax: &&TransferSyntax| {
         proposed.transfer_syntaxes.iter().any(|uid| uid.trim_end_matches('\0') == syntax.uid)
     };
-    let (class, syntax) = if wanted == VERIFICATION.uid {
-        // C-ECHO has no data set; the two uncompressed little endian syntaxes suffice.
-        (&VERIFICATION, TRANSFER_SYNTAXES[..2].iter().find(is_proposed))
+    let without_pixels = [&VERIFICATION, &STORAGE_COMMITMENT].into_iter().find(|class| class.uid == wanted);
+    let (class, syntax) = if let Some(class) = without_pixels {
+        // The two uncompressed little endian syntaxes suffice.
+        (class, TRANSFER_SYNTAXES[..2].iter().find(is_proposed))
     } else {
         let class = STORAGE_CLASSES.iter().find(|class| class.uid == wanted);
         let class = class.ok_or(PresentationContextResultReason::AbstractSyntaxNotSupported)?;

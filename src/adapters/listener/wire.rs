@@ -157,13 +157,29 @@ impl Wire {
 
     /// Sends a command set in PDUs of at most `most` bytes, 0 for any size (PS3.8 D.1).
     pub(super) fn send_command(&mut self, context: u8, command: &[u8], most: u32) -> Result<(), WireError> {
+        self.send_parts(context, &PDataValueType::Command, command, most)
+    }
+
+    /// Sends a command set and its data set in PDUs of at most `most` bytes, 0 for any size.
+    pub(super) fn send_message(
+        &mut self,
+        context: u8,
+        command: &[u8],
+        data: &[u8],
+        most: u32,
+    ) -> Result<(), WireError> {
+        self.send_parts(context, &PDataValueType::Command, command, most)?;
+        self.send_parts(context, &PDataValueType::Data, data, most)
+    }
+
+    fn send_parts(&mut self, context: u8, kind: &PDataValueType, bytes: &[u8], most: u32) -> Result<(), WireError> {
         const PDV_HEADER: usize = 6;
         let most = if most == 0 { usize::MAX } else { (most as usize).max(LEAST_PDU_BYTES) };
-        let mut parts = command.chunks(most - PDV_HEADER).peekable();
+        let mut parts = bytes.chunks(most - PDV_HEADER).peekable();
         while let Some(part) = parts.next() {
             let value = PDataValue {
                 presentation_context_id: context,
-                value_type: PDataValueType::Command,
+                value_type: kind.clone(),
                 is_last: parts.peek().is_none(),
                 data: part.to_vec(),
             };

@@ -1,0 +1,90 @@
+//! `docs/conformance.md` is made from the tables that the listener uses. `LIGHTBOX_BLESS=1 cargo test --test
+//! conformance` writes it anew.
+#![cfg(feature = "intake")]
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use lightbox::adapters::dicom::TRANSFER_SYNTAXES;
+use lightbox::adapters::listener::{
+    IMPLEMENTATION_CLASS_UID, STORAGE_CLASSES, STORAGE_COMMITMENT, Status, VERIFICATION,
+};
+use lightbox::config::Limits;
+
+fn statement() -> String {
+    let limits = Limits::default();
+    let mut text = String::from(
+        "# DICOM conformance statement\n\n\
+         Made from the tables that the program uses by `tests/conformance.rs`; do not edit.\n\n\
+         `lightbox listen` is one application entity. It accepts associations, it never asks for one.\n\n\
+         ## Services\n\n\
+         | SOP class | UID | role |\n|---|---|---|\n",
+    );
+    for class in [&VERIFICATION].into_iter().chain(&STORAGE_CLASSES).chain([&STORAGE_COMMITMENT]) {
+        writeln!(text, "| {} | {} | SCP |", class.name, class.uid).expect("written to memory");
+    }
+    text += "\nEverything else is refused in negotiation. Storage is level 2 (full): every attribute is kept as it came, and\n\
+             nothing is coerced. An object is answered \"success\" when its file and its place in the queue are flushed to\n\
+             the disk. The same object again is answered \"success\" and kept once; an object of a known SOP Instance UID with\n\
+             other content is kept beside the first and marked.\n\n\
+             The report on a storage commitment follows on the association of the request, at once; a peer that leaves before\n\
+             it took the report has to ask again. Objects that are not here fail with 0112, those of another SOP class\n\
+             with 0119.\n\n\
+             ## Transfer syntaxes\n\n\
+             For storage, the first of these that the peer proposes in a presentation context:\n\n\
+             | transfer syntax | UID | lossless |\n|---|---|---|\n";
+    for syntax in &TRANSFER_SYNTAXES {
+        writeln!(text, "| {} | {} | {} |", syntax.name, syntax.uid, if syntax.lossless { "yes" } else { "no" })
+            .expect("written to memory");
+    }
+    write!(
+        text,
+        "\nFor {} and {} the first two.\n\n## Statuses\n\n| status | when |\n|---|---|\n",
+        VERIFICATION.name, STORAGE_COMMITMENT.name
+    )
+    .expect("written to memory");
+    for status in Status::ALL {
+        writeln!(text, "| {:04X} | {} |", status.code(), status.meaning()).expect("written to memory");
+    }
+    write!(
+        text,
+        "\nWhat is refused is named in the Error Comment (0000,0902).\n\n\
+         ## Associations\n\n\
+         | | default |\n|---|---|\n\
+         | calling and called AE titles | compared with the configuration; others are rejected (1/3, 1/7) |\n\
+         | addresses | compared with the configuration; others are hung up on |\n\
+         | associations at the same time | {}; more are rejected as transient (3/2) |\n\
+         | largest PDU received | {} bytes |\n\
+         | object | at most {} MB |\n\
+         | association | at most {} MB |\n\
+         | for the request to arrive (ARTIM) | {} s |\n\
+         | between messages | {} s |\n\
+         | between the PDUs of a message | {} s |\n\
+         | for one object to arrive | {} s |\n\
+         | implementation class UID | {IMPLEMENTATION_CLASS_UID} |\n\
+         | asynchronous operations, extended negotiation, role selection, user identity | not supported, ignored |\n\n\
+         Character sets are kept as they came. Security: no TLS; see the addresses and AE titles above.\n",
+        limits.associations,
+        limits.pdu_bytes,
+        limits.object_bytes / 1_000_000,
+        limits.association_bytes / 1_000_000,
+        limits.association_timeout.as_secs(),
+        limits.idle_timeout.as_secs(),
+        limits.network_timeout.as_secs(),
+        limits.object_timeout.as_secs(),
+    )
+    .expect("written to memory");
+    text
+}
+
+#[test]
+fn the_conformance_statement_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/conformance.md");
+    if std::env::var_os("LIGHTBOX_BLESS").is_some_and(|value| value == "1") {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, statement()).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == statement(), "docs/conformance.md is not current: write it anew with LIGHTBOX_BLESS=1");
+}
