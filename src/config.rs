@@ -1,4 +1,4 @@
-//! The configuration file: as typed ([`ConfigFile`]) and as usable ([`Config`]).
+//! The configuration file: as typed (`ConfigFile`) and as usable ([`Config`]).
 //!
 //! Nothing is guessed: an unknown key, a value out of its range or a peer that is not described is an error that names
 //! the key, what was found and what was expected.

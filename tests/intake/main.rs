@@ -1,4 +1,5 @@
 //! `lightbox listen`, run as its user runs it, and met by senders: good, clumsy, hostile, and cut off.
+#![cfg(feature = "device")]
 
 mod hostile;
 mod listening;
