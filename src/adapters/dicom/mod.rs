@@ -20,8 +20,10 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use flate2::read::DeflateDecoder;
 
 use self::attributes::Attributes;
+pub(super) use self::prescan::Encoding;
 use self::prescan::PrescanError;
-pub(super) use self::prescan::{Encoding, is_vr};
+#[cfg(feature = "intake")]
+pub(super) use self::prescan::is_vr;
 pub use self::syntaxes::{TRANSFER_SYNTAXES, TransferSyntax};
 use super::file::Limits;
 use super::guard::guarded;
@@ -180,6 +182,7 @@ fn read(bytes: &[u8], encoding: Encoding) -> Result<InMemDicomObject, Rejection>
 }
 
 /// Reads a data set of a message, all of it: its lengths are compared with the bytes that are there before.
+#[cfg(feature = "intake")]
 pub(super) fn read_data_set(bytes: &[u8], encoding: Encoding) -> Result<InMemDicomObject, Rejection> {
     prescan::walk_data_set(bytes, encoding).map_err(|error| corrupt(&error))?;
     guarded("DICOM", || read(bytes, encoding))
