@@ -9,13 +9,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use lightbox::adapters::file::{Limits, read_film};
+use lightbox::adapters::file::Limits;
 use lightbox::adapters::json_lines::{self, TimingMs};
 use lightbox::adapters::listener::{Listener, ListenerError};
 use lightbox::adapters::png_panel::PngPanel;
 use lightbox::adapters::signals;
 use lightbox::adapters::spool::{Reserve, Spool, SpoolError};
 use lightbox::adapters::terminal::TerminalPanel;
+use lightbox::adapters::wall::{self, Wall, WallError};
 use lightbox::app::{self, Screened};
 use lightbox::bundle::{self, VerifiedModel};
 use lightbox::config::{self, Config};
@@ -57,6 +58,14 @@ enum Command {
     /// Exit status: 0 when it was asked to end, 1 when it could not go on, 2 for wrong usage.
     #[command(after_long_help = listen_help())]
     Listen(ListenArguments),
+    /// Decodes what another process of this program sends it, confined; not for use by hand
+    #[command(name = wall::SUBCOMMAND, hide = true)]
+    Decode {
+        /// Memory that may be mapped
+        memory_bytes: u64,
+        /// Processor time that may be used
+        cpu_seconds: u64,
+    },
 }
 
 #[derive(clap::Args)]
@@ -136,6 +145,8 @@ fn main() -> ExitCode {
     let level = match command {
         Command::Screen(_) | Command::Bundle(_) | Command::Bench(_) => "warn",
         Command::Listen(_) => "info",
+        // Nobody reads it while it runs.
+        Command::Decode { .. } => "off",
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).format_target(false).init();
     let ended = match command {
@@ -143,6 +154,9 @@ fn main() -> ExitCode {
         Command::Bundle(command) => return command_bundle::run(&command),
         Command::Bench(arguments) => command_bench::run(&arguments),
         Command::Listen(arguments) => listen(&arguments),
+        Command::Decode { memory_bytes, cpu_seconds } => {
+            wall::decode_for_parent(memory_bytes, cpu_seconds).map_err(Failure::Decoder)
+        }
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -177,6 +191,10 @@ enum Failure {
     Listener(#[from] ListenerError),
     #[error("{0}")]
     Bench(#[from] command_bench::BenchError),
+    #[error("{0}")]
+    Wall(#[from] WallError),
+    #[error("decoding for another process: {0}")]
+    Decoder(io::Error),
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
     #[error("cannot write to standard output: {0}")]
@@ -186,6 +204,9 @@ enum Failure {
 }
 
 fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
+    // It starts while the model is loaded.
+    let mut wall = Wall::of_this_program();
+    wall.warm_up()?;
     let mut model = bundle::open(&find_model(arguments.model.as_deref())?)?;
     let threads = arguments.threads.unwrap_or_else(default_threads);
     let mut classifier = TractClassifier::load_with(&model, EngineOptions { threads, ..EngineOptions::default() })?;
@@ -199,7 +220,7 @@ fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     for (index, path) in arguments.files.iter().enumerate() {
         let start = Instant::now();
-        let acquired = read_film(path, &Limits::default());
+        let acquired = wall.read_film(path, &Limits::default())?;
         let decode = start.elapsed();
         let remarks = acquired.as_ref().map_or_else(|_| Vec::new(), |acquired| acquired.remarks.clone());
         let screened = app::screen(acquired, model.manifest(), &mut classifier);
