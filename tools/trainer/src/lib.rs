@@ -12,6 +12,7 @@ mod files;
 pub mod metrics;
 pub mod network;
 pub mod novelty;
+pub mod paper;
 pub mod predict;
 pub mod preview;
 pub mod recipe;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use trainer::evaluate::{Judged, refusals, report, table, write_csv};
+use trainer::evaluate::{Judged, refusals, report, table as figures, write_csv};
 use trainer::export;
+use trainer::paper::networks::table;
 use trainer::recipe::Recipe;
 use trainer::training::{self, Order};
 
@@ -29,6 +30,18 @@ enum Command {
     Export(Export),
     /// Judge a model directory by the device's own engine.
     Evaluate(Evaluate),
+    /// List the paper's five networks: layers, cut-offs, parameters.
+    ///
+    /// docs/paper-networks.md says how pretrained weights are brought in; Keras's HDF5 files are first turned into
+    /// safetensors by tools/trainer/weights/keras_to_safetensors.py.
+    Networks(Networks),
+}
+
+#[derive(Args)]
+struct Networks {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -146,6 +159,7 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Preview(preview) => run_preview(preview),
         Command::Export(export) => run_export(export),
         Command::Evaluate(evaluate) => run_evaluate(evaluate),
+        Command::Networks(networks) => run_networks(&networks),
     }
 }
 
@@ -182,7 +196,7 @@ fn run_export(export: Export) -> Result<(), Box<dyn std::error::Error>> {
     let operating_point = recipe.map(|recipe| recipe.file.operating_point);
     let order = export::Order { weights: export.weights, data: export.data, out: export.out, operating_point };
     let (held_out, external) = export::export(&order)?;
-    println!("Held-out patients:\n\n{}\nExternal films:\n\n{}", table(&held_out), table(&external));
+    println!("Held-out patients:\n\n{}\nExternal films:\n\n{}", figures(&held_out), figures(&external));
     println!("{}", order.out.display());
     Ok(())
 }
@@ -208,7 +222,16 @@ fn run_evaluate(evaluate: Evaluate) -> Result<(), Box<dyn std::error::Error>> {
         std::fs::write(path, serde_json::to_vec_pretty(&report)?).map_err(|e| format!("{}: {e}", path.display()))?;
     }
     write_predictions(&evaluate.csv, &judged)?;
-    println!("{}", table(&report));
+    println!("{}", figures(&report));
+    Ok(())
+}
+
+fn run_networks(networks: &Networks) -> Result<(), Box<dyn std::error::Error>> {
+    if networks.json {
+        println!("{}", serde_json::to_string_pretty(&table::rows())?);
+    } else {
+        print!("{}", table::table());
+    }
     Ok(())
 }
 

@@ -38,7 +38,8 @@ pub enum GraphError {
     },
 }
 
-fn values<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<Vec<f32>, GraphError> {
+/// What is in a tensor.
+pub(crate) fn values<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<Vec<f32>, GraphError> {
     let read = tensor.into_data().try_to_vec::<f32>();
     read.map_err(|e| GraphError::Values { name: name.into(), detail: format!("{e:?}") })
 }

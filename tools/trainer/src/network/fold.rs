@@ -1,37 +1,44 @@
 //! Batch normalisation folded into the convolutions, and weights rounded to half precision: the network that ships.
 
 use burn::module::{Module, ModuleMapper, Param};
+use burn::nn::BatchNorm;
+use burn::nn::conv::Conv2d;
 use burn::tensor::{Tensor, TensorData};
 use half::f16;
 
 use super::Network;
 use super::mobilenet_v2::ConvNorm;
 
+/// A convolution followed by a batch normalisation with its running statistics, as one with bias. Computed in f64.
+pub(crate) fn fold(mut conv: Conv2d, norm: &BatchNorm) -> Conv2d {
+    let values = |t: Tensor<1>| -> Vec<f64> { t.into_data().iter::<f64>().collect() };
+    let (gamma, beta) = (values(norm.gamma.val()), values(norm.beta.val()));
+    let (mean, variance) = (values(norm.running_mean.value()), values(norm.running_var.value()));
+    let scale: Vec<f64> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + norm.epsilon).sqrt()).collect();
+    let own = conv.bias.as_ref().map_or_else(|| vec![0.0; scale.len()], |bias| values(bias.val()));
+    let bias: Vec<f32> = (0..scale.len()).map(|o| (beta[o] + (own[o] - mean[o]) * scale[o]) as f32).collect();
+
+    let device = conv.weight.device();
+    let shape = conv.weight.dims();
+    let per_output = shape[1] * shape[2] * shape[3];
+    let weight: Vec<f32> = conv
+        .weight
+        .val()
+        .into_data()
+        .iter::<f64>()
+        .enumerate()
+        .map(|(i, w)| (w * scale[i / per_output]) as f32)
+        .collect();
+    conv.weight = Param::from_data(TensorData::new(weight, shape), &device);
+    conv.bias = Some(Param::from_data(TensorData::new(bias, [shape[0]]), &device));
+    conv
+}
+
 impl ConvNorm {
-    /// The same function as a convolution with bias. Computed in f64.
+    /// The same function as a convolution with bias.
     fn folded(self) -> Self {
         let Some(norm) = self.norm else { return self };
-        let values = |t: Tensor<1>| -> Vec<f64> { t.into_data().iter::<f64>().collect() };
-        let (gamma, beta) = (values(norm.gamma.val()), values(norm.beta.val()));
-        let (mean, variance) = (values(norm.running_mean.value()), values(norm.running_var.value()));
-        let scale: Vec<f64> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + norm.epsilon).sqrt()).collect();
-        let bias: Vec<f32> = (0..scale.len()).map(|o| (beta[o] - mean[o] * scale[o]) as f32).collect();
-
-        let mut conv = self.conv;
-        let device = conv.weight.device();
-        let shape = conv.weight.dims();
-        let per_output = shape[1] * shape[2] * shape[3];
-        let weight: Vec<f32> = conv
-            .weight
-            .val()
-            .into_data()
-            .iter::<f64>()
-            .enumerate()
-            .map(|(i, w)| (w * scale[i / per_output]) as f32)
-            .collect();
-        conv.weight = Param::from_data(TensorData::new(weight, shape), &device);
-        conv.bias = Some(Param::from_data(TensorData::new(bias, [shape[0]]), &device));
-        Self { conv, norm: None }
+        Self { conv: fold(self.conv, &norm), norm: None }
     }
 }
 

@@ -17,7 +17,7 @@ pub const FEATURES: usize = 1280;
 pub const BLOCKS: usize = 19;
 
 /// Expansion, output channels, repeats, stride of the first: Table 2 of Sandler 2018.
-const STAGES: [[usize; 4]; 7] =
+pub(crate) const STAGES: [[usize; 4]; 7] =
     [[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 3, 2], [6, 64, 4, 2], [6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1]];
 
 /// A convolution and its batch normalisation; after folding the convolution alone, with a bias.
@@ -52,11 +52,7 @@ impl ConvNorm {
         if x.device().is_autodiff() && norm.training.is_enabled() {
             return norm.forward(self.conv.forward(x));
         }
-        let device = x.device();
-        let variance = norm.running_var.value().to_device(&device);
-        let mean = norm.running_mean.value().to_device(&device);
-        let scale = norm.gamma.val() / (variance + norm.epsilon).sqrt();
-        let shift = norm.beta.val() - mean * scale.clone();
+        let (scale, shift) = super::scale_and_shift(norm, &x.device());
         let weight = self.conv.weight.val();
         let weight = weight.clone() * scale.reshape([weight.dims()[0], 1, 1, 1]);
         let pad = (self.conv.kernel_size[0] - 1) / 2;

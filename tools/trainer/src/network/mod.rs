@@ -2,12 +2,12 @@
 //!
 //! Nothing here reads films or knows of recipes.
 
-mod fold;
+pub(crate) mod fold;
 pub mod mobilenet_v2;
 pub mod weights;
 
 use burn::module::{Flag, Module, ModuleMapper, Param};
-use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::nn::{BatchNorm, Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
@@ -95,4 +95,13 @@ impl Network {
 pub fn pool(features: Tensor<4>) -> Tensor<2> {
     let [n, c, h, w] = features.dims();
     features.reshape([n, c, h * w]).mean_dim(2).reshape([n, c])
+}
+
+/// What batch normalisation by running statistics multiplies each channel by and then adds to it.
+pub(crate) fn scale_and_shift(norm: &BatchNorm, device: &Device) -> (Tensor<1>, Tensor<1>) {
+    let variance = norm.running_var.value().to_device(device);
+    let mean = norm.running_mean.value().to_device(device);
+    let scale = norm.gamma.val() / (variance + norm.epsilon).sqrt();
+    let shift = norm.beta.val() - mean * scale.clone();
+    (scale, shift)
 }

@@ -63,7 +63,7 @@ pub enum WeightsError {
     },
 }
 
-fn misfit(missing: &[String], unused: &[String], shapes: &[(String, Vec<usize>, Vec<usize>)]) -> String {
+pub(crate) fn misfit(missing: &[String], unused: &[String], shapes: &[(String, Vec<usize>, Vec<usize>)]) -> String {
     let mut parts = Vec::new();
     if !missing.is_empty() {
         parts.push(format!("{} missing ({})", missing.len(), missing.join(", ")));
