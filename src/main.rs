@@ -1,5 +1,6 @@
 //! The command line and the wiring: reads the arguments, builds the adapters, runs, and ends with an exit code.
 
+mod command_bench;
 mod command_bundle;
 
 use std::io::{self, Write};
@@ -8,18 +9,19 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use lightbox::adapters::file::{Limits, read_film};
+use lightbox::adapters::file::Limits;
 use lightbox::adapters::json_lines::{self, TimingMs};
 use lightbox::adapters::listener::{Listener, ListenerError};
 use lightbox::adapters::png_panel::PngPanel;
 use lightbox::adapters::signals;
 use lightbox::adapters::spool::{Reserve, Spool, SpoolError};
 use lightbox::adapters::terminal::TerminalPanel;
+use lightbox::adapters::wall::{self, Wall, WallError};
 use lightbox::app::{self, Screened};
 use lightbox::bundle::{self, VerifiedModel};
 use lightbox::config::{self, Config};
 use lightbox::domain::{Finding, Frame, Reading, Verdict};
-use lightbox::engine::TractClassifier;
+use lightbox::engine::{EngineOptions, MAX_THREADS, TractClassifier};
 use lightbox::ports::Panel;
 use lightbox::ui::{Film, VerdictScreen};
 
@@ -44,6 +46,11 @@ enum Command {
     /// Makes, checks and installs model bundles
     #[command(subcommand)]
     Bundle(command_bundle::BundleCommand),
+    /// Measures how fast this device is: decode, preprocess, network, drawing, start, memory
+    ///
+    /// Says so when the processor became slower while it worked, or runs below its clock.
+    /// Exit status: 0 when it was measured, 1 when it could not be, 2 for wrong usage.
+    Bench(command_bench::BenchArguments),
     /// Receives images from modalities (DICOM Storage and Verification SCP) and keeps them in a spool
     ///
     /// Runs until it is asked to end (SIGTERM, Ctrl-C). A sender is answered "success" once its image is durable.
@@ -51,6 +58,14 @@ enum Command {
     /// Exit status: 0 when it was asked to end, 1 when it could not go on, 2 for wrong usage.
     #[command(after_long_help = listen_help())]
     Listen(ListenArguments),
+    /// Decodes what another process of this program sends it, confined; not for use by hand
+    #[command(name = wall::SUBCOMMAND, hide = true)]
+    Decode {
+        /// Memory that may be mapped
+        memory_bytes: u64,
+        /// Processor time that may be used
+        cpu_seconds: u64,
+    },
 }
 
 #[derive(clap::Args)]
@@ -82,6 +97,9 @@ struct ScreenArguments {
     /// Model directory [default: $LIGHTBOX_MODEL, else models/released here or where the program is installed]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// Threads that share the network's work; the answer does not depend on it [default: one a core, at most 4]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
+    threads: Option<usize>,
     /// Image files, in the order in which they are read
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
@@ -112,17 +130,33 @@ fn parse_size(text: &str) -> Result<(u32, u32), String> {
     Ok((side(width)?, side(height)?))
 }
 
+fn parse_threads(text: &str) -> Result<usize, String> {
+    let threads = text.parse().ok().filter(|threads| (1..=MAX_THREADS).contains(threads));
+    threads.ok_or_else(|| format!("expected a number from 1 to {MAX_THREADS}"))
+}
+
+/// One a core; beyond four, one film has too little work to share.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4))
+}
+
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
     let level = match command {
-        Command::Screen(_) | Command::Bundle(_) => "warn",
+        Command::Screen(_) | Command::Bundle(_) | Command::Bench(_) => "warn",
         Command::Listen(_) => "info",
+        // Nobody reads it while it runs.
+        Command::Decode { .. } => "off",
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).format_target(false).init();
     let ended = match command {
         Command::Screen(arguments) => screen(&arguments),
         Command::Bundle(command) => return command_bundle::run(&command),
+        Command::Bench(arguments) => command_bench::run(&arguments),
         Command::Listen(arguments) => listen(&arguments),
+        Command::Decode { memory_bytes, cpu_seconds } => {
+            wall::decode_for_parent(memory_bytes, cpu_seconds).map_err(Failure::Decoder)
+        }
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -155,6 +189,12 @@ enum Failure {
     Spool(#[from] SpoolError),
     #[error("{0}")]
     Listener(#[from] ListenerError),
+    #[error("{0}")]
+    Bench(#[from] command_bench::BenchError),
+    #[error("{0}")]
+    Wall(#[from] WallError),
+    #[error("decoding for another process: {0}")]
+    Decoder(io::Error),
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
     #[error("cannot write to standard output: {0}")]
@@ -164,8 +204,12 @@ enum Failure {
 }
 
 fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
+    // It starts while the model is loaded.
+    let mut wall = Wall::of_this_program();
+    wall.warm_up()?;
     let mut model = bundle::open(&find_model(arguments.model.as_deref())?)?;
-    let mut classifier = TractClassifier::load(&model)?;
+    let threads = arguments.threads.unwrap_or_else(default_threads);
+    let mut classifier = TractClassifier::load_with(&model, EngineOptions { threads, ..EngineOptions::default() })?;
     model.release_network();
 
     let panels = match (arguments.panels.as_slice(), arguments.json) {
@@ -176,7 +220,7 @@ fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     for (index, path) in arguments.files.iter().enumerate() {
         let start = Instant::now();
-        let acquired = read_film(path, &Limits::default());
+        let acquired = wall.read_film(path, &Limits::default())?;
         let decode = start.elapsed();
         let remarks = acquired.as_ref().map_or_else(|_| Vec::new(), |acquired| acquired.remarks.clone());
         let screened = app::screen(acquired, model.manifest(), &mut classifier);
@@ -247,6 +291,12 @@ fn show(
             (Box::new(PngPanel::new(&path)), size, Some(path))
         }
     };
+    panel.show(&draw(screened, model, size))?;
+    Ok(path)
+}
+
+/// The verdict's screen.
+fn draw(screened: &Screened, model: &VerifiedModel, size: (u32, u32)) -> Frame {
     let manifest = model.manifest();
     let screen = VerdictScreen {
         film: screened.picture.as_ref().map(|picture| Film {
@@ -262,8 +312,7 @@ fn show(
     let mut frame = Frame::new(size.0, size.1);
     // Drawing into memory cannot fail: the error type has no values.
     let Ok(()) = screen.draw(&mut frame);
-    panel.show(&frame)?;
-    Ok(path)
+    frame
 }
 
 /// The first film's picture has the path as given, later ones a number before the extension.
@@ -356,6 +405,15 @@ mod tests {
         for bad in ["", "320", "320x", "0x0", "800x-480", "99999x10", "800X480"] {
             assert!(parse_size(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn threads_are_a_sensible_number() {
+        assert_eq!(parse_threads("3"), Ok(3));
+        for bad in ["", "0", "65", "-1", "two"] {
+            assert_eq!(parse_threads(bad), Err("expected a number from 1 to 64".to_owned()), "{bad:?}");
+        }
+        assert!((1..=4).contains(&default_threads()));
     }
 
     #[test]

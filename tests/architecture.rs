@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["bundle", "domain", "ports"]),
     ("app", &["bundle", "domain", "pipeline", "ports"]),
     ("self_test", &["bundle", "domain", "pipeline", "ports"]),
+    ("command_bench", &[]),
     ("command_bundle", &[]),
     ("ui", &["domain"]),
     ("adapters", &["bundle", "config", "domain", "pipeline", "ports", "ui"]),

@@ -51,30 +51,43 @@ impl Limits {
     }
 }
 
-/// Reads a radiograph from a regular file.
+/// Opens a regular file that is not too large; gives its length too.
 ///
 /// # Errors
-/// With the reason why it cannot be one.
-pub fn read_film(path: &Path, limits: &Limits) -> Result<Acquired, Rejection> {
-    let cannot_open = |error: std::io::Error| Rejection::new(Reason::CannotOpen, error.to_string());
+/// With the reason why it cannot be a radiograph.
+pub(super) fn open_film(path: &Path, limits: &Limits) -> Result<(fs::File, u64), Rejection> {
     // Asked before opening: opening a pipe would wait for its other end.
-    let about = fs::metadata(path).map_err(cannot_open)?;
+    let about = fs::metadata(path).map_err(|error| cannot_open(&error))?;
     if !about.is_file() {
         let found = if about.is_dir() { "a directory" } else { "a device, pipe or socket" };
         return Err(Rejection::new(Reason::NotAFile, format!("{found}, expected a regular file")));
     }
-    let too_large = |found: u64| {
-        Rejection::new(Reason::FileTooLarge, format!("{found} bytes, at most {} are read", limits.file_bytes))
-    };
     if about.len() > limits.file_bytes {
-        return Err(too_large(about.len()));
+        return Err(too_large(about.len(), limits));
     }
-    let mut bytes = Vec::with_capacity(about.len() as usize);
-    let file = fs::File::open(path).map_err(cannot_open)?;
+    let file = fs::File::open(path).map_err(|error| cannot_open(&error))?;
+    Ok((file, about.len()))
+}
+
+fn cannot_open(error: &std::io::Error) -> Rejection {
+    Rejection::new(Reason::CannotOpen, error.to_string())
+}
+
+fn too_large(found: u64, limits: &Limits) -> Rejection {
+    Rejection::new(Reason::FileTooLarge, format!("{found} bytes, at most {} are read", limits.file_bytes))
+}
+
+/// Reads a radiograph from a regular file, in this process: for files that are trusted.
+///
+/// # Errors
+/// With the reason why it cannot be one.
+pub fn read_film(path: &Path, limits: &Limits) -> Result<Acquired, Rejection> {
+    let (file, length) = open_film(path, limits)?;
+    let mut bytes = Vec::with_capacity(length as usize);
     // It may have grown since.
-    file.take(limits.file_bytes + 1).read_to_end(&mut bytes).map_err(cannot_open)?;
+    file.take(limits.file_bytes + 1).read_to_end(&mut bytes).map_err(|error| cannot_open(&error))?;
     if bytes.len() as u64 > limits.file_bytes {
-        return Err(too_large(bytes.len() as u64));
+        return Err(too_large(bytes.len() as u64, limits));
     }
     decode_film(&bytes, limits)
 }

@@ -17,6 +17,8 @@ pub mod listener;
 pub mod signals;
 #[cfg(feature = "intake")]
 pub mod spool;
+#[cfg(feature = "intake")]
+pub mod wall;
 
 #[cfg(feature = "device")]
 pub mod disk;

@@ -28,6 +28,10 @@ pub enum Reason {
     BadDimensions,
     /// More pixels than are ever decoded.
     ImageTooLarge,
+    /// The process that decodes it crashed or ran out of its memory.
+    DecoderStopped,
+    /// Decoding took longer than it may.
+    DecoderTimeout,
     // What it shows, as the file says
     /// CT, MR, ultrasound …
     WrongModality,
@@ -59,7 +63,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::CannotOpen,
         Self::NotAFile,
         Self::EmptyFile,
@@ -70,6 +74,8 @@ impl Reason {
         Self::NoPixelData,
         Self::BadDimensions,
         Self::ImageTooLarge,
+        Self::DecoderStopped,
+        Self::DecoderTimeout,
         Self::WrongModality,
         Self::WrongBodyPart,
         Self::LateralView,
@@ -84,6 +90,11 @@ impl Reason {
         Self::ModelFault,
     ];
 
+    /// The reason that has this code.
+    pub fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
+    }
+
     /// The code in JSON lines and records; never renamed.
     pub fn code(self) -> &'static str {
         match self {
@@ -97,6 +108,8 @@ impl Reason {
             Self::NoPixelData => "no-pixel-data",
             Self::BadDimensions => "bad-dimensions",
             Self::ImageTooLarge => "image-too-large",
+            Self::DecoderStopped => "decoder-stopped",
+            Self::DecoderTimeout => "decoder-timeout",
             Self::WrongModality => "wrong-modality",
             Self::WrongBodyPart => "wrong-body-part",
             Self::LateralView => "lateral-view",
@@ -125,6 +138,8 @@ impl Reason {
             Self::NoPixelData => "The DICOM object has no picture",
             Self::BadDimensions => "Rows or columns make no sense",
             Self::ImageTooLarge => "The picture is too large",
+            Self::DecoderStopped => "The file made the decoder fail",
+            Self::DecoderTimeout => "Decoding the file took too long",
             Self::WrongModality => "Not a plain radiograph",
             Self::WrongBodyPart => "Not a radiograph of the chest",
             Self::LateralView => "Lateral view",
@@ -144,8 +159,10 @@ impl Reason {
     pub fn advice(self) -> &'static str {
         match self {
             Self::CannotOpen | Self::NotAFile => "Check the path and the permissions",
-            Self::EmptyFile | Self::Corrupt | Self::BadDimensions => "Export or send the film again",
-            Self::FileTooLarge | Self::ImageTooLarge => "Export the film at a smaller size",
+            Self::EmptyFile | Self::Corrupt | Self::BadDimensions | Self::DecoderStopped => {
+                "Export or send the film again"
+            }
+            Self::FileTooLarge | Self::ImageTooLarge | Self::DecoderTimeout => "Export the film at a smaller size",
             Self::UnknownFormat => "Use DICOM, PNG, JPEG, TIFF or BMP",
             Self::UnsupportedEncoding => "Export uncompressed or as JPEG",
             Self::NoPixelData => "Send the image, not the report",

@@ -20,7 +20,9 @@ mod recognise;
 mod tests;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+pub use pool::MAX_THREADS;
 use tract_core::prelude::*;
 
 use crate::bundle::VerifiedModel;
@@ -121,6 +123,31 @@ impl TractClassifier {
 impl Classifier for TractClassifier {
     fn classify(&mut self, input: &ModelInput) -> Result<ModelOutput, ClassifyError> {
         self.run(input).map_err(ClassifyError)
+    }
+}
+
+/// What one core of this machine can compute at best.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Peak {
+    /// The instruction set of the kernels.
+    pub kernels: &'static str,
+    /// Floating-point operations a second, the fastest of many short spells.
+    pub flops: f64,
+}
+
+impl Peak {
+    /// Multiplies and adds for `span`.
+    pub fn measure(span: Duration) -> Self {
+        const ROUNDS: usize = 20_000;
+        let kernels = kernels::found()[0];
+        let start = Instant::now();
+        let mut flops = 0.0f64;
+        while start.elapsed() < span {
+            let spell = Instant::now();
+            let operations = kernels.peak(ROUNDS);
+            flops = flops.max(operations / spell.elapsed().as_secs_f64());
+        }
+        Self { kernels: kernels.name, flops }
     }
 }
 

@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle, Thread};
 use super::kernels::ALIGN;
 
 /// Most threads that a pool has.
-pub(super) const MAX_THREADS: usize = 64;
+pub const MAX_THREADS: usize = 64;
 
 /// How often a waiting thread looks again before it lets others run: a few tens of microseconds, longer than the
 /// pauses between two layers and much shorter than those between two films.

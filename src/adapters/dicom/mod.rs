@@ -9,6 +9,8 @@ mod pixels;
 pub mod prescan;
 mod rle;
 mod syntaxes;
+#[cfg(feature = "device")]
+pub mod synthetic;
 
 use std::borrow::Cow;
 use std::io::Read;

@@ -115,6 +115,11 @@ unsafe fn dense_backward_half(raw: &RawDense) {
     unsafe { vector::dense_backward::<Neon, true>(raw) }
 }
 
+unsafe fn peak(rounds: usize) -> f32 {
+    // SAFETY: passed on as it came.
+    unsafe { vector::peak::<Neon>(rounds) }
+}
+
 /// Six pixels by four vectors: 24 sums, 6 groups of activations and 2 registers of weights make up all 32.
 pub(super) static NEON: Kernels = Kernels {
     name: "neon",
@@ -128,4 +133,5 @@ pub(super) static NEON: Kernels = Kernels {
     dense_backward,
     dense_forward_half,
     dense_backward_half,
+    peak,
 };

@@ -15,6 +15,9 @@ use tract_core::prelude::{Datum, Tensor, TractResult};
 /// Floats that every buffer and every row of channels is a multiple of: one vector of the widest instruction set.
 pub(super) const ALIGN: usize = 16;
 
+/// Chains of [`Kernels::peak`]: more than any processor needs to be busy, fewer than it has registers.
+const PEAK_CHAINS: usize = 12;
+
 /// The kernels of one instruction set.
 pub(super) struct Kernels {
     /// What the instruction set is called.
@@ -33,6 +36,7 @@ pub(super) struct Kernels {
     dense_backward: unsafe fn(&RawDense),
     dense_forward_half: unsafe fn(&RawDense),
     dense_backward_half: unsafe fn(&RawDense),
+    peak: unsafe fn(usize) -> f32,
 }
 
 impl std::fmt::Debug for Kernels {
@@ -162,6 +166,14 @@ impl Rows {
 }
 
 impl Kernels {
+    /// Does nothing but multiply and add, `rounds` times in each of many independent chains, and gives the number of
+    /// floating-point operations that were.
+    pub(super) fn peak(&self, rounds: usize) -> f64 {
+        // SAFETY: the table is only given out on a processor that has the instruction set.
+        std::hint::black_box(unsafe { (self.peak)(rounds) });
+        2.0 * (rounds * PEAK_CHAINS * self.lanes) as f64
+    }
+
     /// `output = clamp(panel · input + bias) + residual` for the `vectors · lanes` channels of one panel.
     ///
     /// `output` and `residual` begin at the panel's first channel of the first pixel; `stride` is from pixel to pixel

@@ -101,6 +101,11 @@ unsafe fn dense_backward_half(raw: &RawDense) {
     unsafe { vector::dense_backward::<Quad, true>(raw) }
 }
 
+unsafe fn peak(rounds: usize) -> f32 {
+    // SAFETY: passed on as it came.
+    unsafe { vector::peak::<Quad>(rounds) }
+}
+
 /// Needs nothing of the processor.
 pub(super) static SCALAR: Kernels = Kernels {
     name: "scalar",
@@ -114,4 +119,5 @@ pub(super) static SCALAR: Kernels = Kernels {
     dense_backward,
     dense_forward_half,
     dense_backward_half,
+    peak,
 };

@@ -4,7 +4,7 @@
 //! set is enabled. Nothing here checks a bound; `super` does, before it calls.
 #![expect(unsafe_code, reason = "vector loads and stores through pointers that the caller has checked")]
 
-use super::{RawDense, RawDepthwise, RawGemm};
+use super::{PEAK_CHAINS, RawDense, RawDepthwise, RawGemm};
 
 /// One register of f32 lanes.
 ///
@@ -45,6 +45,30 @@ pub(super) unsafe trait Vector: Copy {
     unsafe fn clamp(self, low: Self, high: Self) -> Self;
     /// Sum of the lanes.
     unsafe fn sum(self) -> f32;
+}
+
+/// `rounds` multiply-adds in each of `PEAK_CHAINS` chains that neither memory nor one another holds up.
+///
+/// # Safety
+/// The processor has the instruction set.
+#[inline(always)]
+pub(super) unsafe fn peak<V: Vector>(rounds: usize) -> f32 {
+    // SAFETY: the caller vouches for the instruction set.
+    unsafe {
+        // Known to nobody, or the compiler would compute the sums itself.
+        let (one, half) = (V::splat(std::hint::black_box(1.0)), V::splat(std::hint::black_box(0.5)));
+        let mut chains = [one; PEAK_CHAINS];
+        for _ in 0..rounds {
+            for chain in &mut chains {
+                *chain = one.add_product(*chain, half);
+            }
+        }
+        let mut sum = V::splat(0.0);
+        for chain in chains {
+            sum = sum.plus(chain);
+        }
+        sum.sum()
+    }
 }
 
 /// One panel of a matrix product, in tiles of at most `ROWS` pixels of even height.

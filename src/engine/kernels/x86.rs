@@ -169,6 +169,11 @@ macro_rules! kernels {
                 // SAFETY: passed on as it came.
                 unsafe { vector::dense_backward::<$vector, true>(raw) }
             }
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn peak(rounds: usize) -> f32 {
+                // SAFETY: passed on as it came.
+                unsafe { vector::peak::<$vector>(rounds) }
+            }
         }
 
         static $table: Kernels = Kernels {
@@ -183,6 +188,7 @@ macro_rules! kernels {
             dense_backward: $module::dense_backward,
             dense_forward_half: $module::dense_forward_half,
             dense_backward_half: $module::dense_backward_half,
+            peak: $module::peak,
         };
     };
 }
