@@ -22,6 +22,7 @@ ae_title = "LIGHTBOX"         # what they call this device
 [[listener.peers]]            # who may send; everybody else is refused
 ae_title = "XRAY1"
 addresses = ["192.168.1.20", "10.1.0.0/16"]
+# report_to = "192.168.1.20:104"  # where it takes reports on storage commitment
 
 [spool]
 folder = "/var/lib/lightbox/spool"
@@ -37,6 +38,7 @@ folder = "/var/lib/lightbox/spool"
 # idle_timeout_s = 60         # between messages
 # network_timeout_s = 30      # within a message
 # object_timeout_s = 600      # for one image to arrive
+# report_retry_s = 60         # until a report is tried again, then twice as long
 "#;
 
 /// Why a configuration cannot be used.
@@ -96,6 +98,7 @@ struct ListenerTable {
 struct PeerTable {
     ae_title: String,
     addresses: Vec<String>,
+    report_to: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,6 +120,7 @@ struct LimitsTable {
     idle_timeout_s: Option<i64>,
     network_timeout_s: Option<i64>,
     object_timeout_s: Option<i64>,
+    report_retry_s: Option<i64>,
 }
 
 /// A configuration that can be used.
@@ -148,6 +152,15 @@ pub struct Peer {
     pub ae_title: AeTitle,
     /// Where it calls from, at least one.
     pub networks: Vec<IpNet>,
+    /// Where it takes reports on storage commitment once it has gone.
+    pub report_to: Option<SocketAddr>,
+}
+
+impl ListenerConfig {
+    /// Where the peer of this AE title takes its reports.
+    pub fn report_to(&self, ae_title: &str) -> Option<SocketAddr> {
+        self.peers.iter().find(|peer| peer.ae_title.as_str() == ae_title).and_then(|peer| peer.report_to)
+    }
 }
 
 impl Peer {
@@ -176,6 +189,8 @@ pub struct Limits {
     pub network_timeout: Duration,
     /// For one message to arrive.
     pub object_timeout: Duration,
+    /// Until a report that was not taken is tried again; doubled each time.
+    pub report_retry: Duration,
 }
 
 impl Default for Limits {
@@ -189,6 +204,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(60),
             network_timeout: Duration::from_secs(30),
             object_timeout: Duration::from_secs(600),
+            report_retry: Duration::from_secs(60),
         }
     }
 }
@@ -237,7 +253,12 @@ impl Config {
             if networks.is_empty() {
                 return Err(check.refused(&key("addresses"), "empty", "at least one IP address or network"));
             }
-            Ok(Peer { ae_title: check.ae_title(&key("ae_title"), &peer.ae_title)?, networks })
+            let report_to = peer.report_to.as_ref().map(|text| {
+                let expected = "an IP address and a port such as 192.168.1.20:104";
+                text.parse().map_err(|_| check.refused(&key("report_to"), &format!("{text:?}"), expected))
+            });
+            let ae_title = check.ae_title(&key("ae_title"), &peer.ae_title)?;
+            Ok(Peer { ae_title, networks, report_to: report_to.transpose()? })
         });
         let SpoolTable { folder, keep_free_mb, keep_free_percent } = file.spool;
         if folder.as_os_str().is_empty() {
@@ -320,6 +341,7 @@ impl Check<'_> {
             idle_timeout: seconds("limits.idle_timeout_s", typed.idle_timeout_s, default.idle_timeout)?,
             network_timeout: seconds("limits.network_timeout_s", typed.network_timeout_s, default.network_timeout)?,
             object_timeout: seconds("limits.object_timeout_s", typed.object_timeout_s, default.object_timeout)?,
+            report_retry: seconds("limits.report_retry_s", typed.report_retry_s, default.report_retry)?,
         })
     }
 }
@@ -349,7 +371,10 @@ mod tests {
             .lines()
             .map(|line| line.strip_prefix("# ").unwrap_or(line))
             .fold(String::new(), |text, line| text + line + "\n");
-        assert_eq!(parse(&typed).unwrap(), config);
+        let mut typed = parse(&typed).unwrap();
+        assert_eq!(typed.listener.report_to("XRAY1"), Some("192.168.1.20:104".parse().unwrap()));
+        typed.listener.peers[0].report_to = None;
+        assert_eq!(typed, config);
         let peer = &config.listener.peers[0];
         assert_eq!(peer.ae_title.as_str(), "XRAY1");
         for (address, may) in [("192.168.1.20", true), ("10.1.255.1", true), ("10.2.0.1", false), ("::1", false)] {
@@ -364,6 +389,7 @@ mod tests {
         check("\"XRAY1\"", "\"A\\\\B\"", "listener.peers[0].ae_title is \"A\\\\B\", expected");
         check("10.1.0.0/16", "10.1.0.0/33", "listener.peers[0].addresses is \"10.1.0.0/33\", expected an IP");
         check("[\"192.168.1.20\", \"10.1.0.0/16\"]", "[]", "listener.peers[0].addresses is empty, expected at least");
+        check("# report_to = \"192.168.1.20:104\"", "report_to = \"xray\"", "peers[0].report_to is \"xray\", expected");
         check("\"/var/lib/lightbox/spool\"", "\"\"", "spool.folder is empty, expected");
         check("# keep_free_mb = 500 ", "keep_free_mb = -1", "spool.keep_free_mb is -1, expected 0 to 1000000000");
         check("# keep_free_percent = 10 ", "keep_free_percent = 91", "spool.keep_free_percent is 91, expected 0 to 90");
@@ -376,6 +402,7 @@ mod tests {
             ("idle_timeout_s = 60 ", "0", "1 to 86400"),
             ("network_timeout_s = 30 ", "86401", "1 to 86400"),
             ("object_timeout_s = 600 ", "0", "1 to 86400"),
+            ("report_retry_s = 60 ", "0", "1 to 86400"),
         ] {
             let (name, _) = key.split_once(' ').unwrap();
             let text = EXAMPLE.replace("# [limits]", "[limits]");

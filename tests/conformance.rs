@@ -17,19 +17,23 @@ fn statement() -> String {
     let mut text = String::from(
         "# DICOM conformance statement\n\n\
          Made from the tables that the program uses by `tests/conformance.rs`; do not edit.\n\n\
-         `lightbox listen` is one application entity. It accepts associations, it never asks for one.\n\n\
+         `lightbox listen` is one application entity. It accepts associations; it asks for one only to report on storage\n\
+         commitment to a peer whose address is configured (`report_to`).\n\n\
          ## Services\n\n\
          | SOP class | UID | role |\n|---|---|---|\n",
     );
     for class in [&VERIFICATION].into_iter().chain(&STORAGE_CLASSES).chain([&STORAGE_COMMITMENT]) {
         writeln!(text, "| {} | {} | SCP |", class.name, class.uid).expect("written to memory");
     }
+    writeln!(text, "\nThe SCP of {} is also the requestor of its own associations.", STORAGE_COMMITMENT.name)
+        .expect("written to memory");
     text += "\nEverything else is refused in negotiation. Storage is level 2 (full): every attribute is kept as it came, and\n\
              nothing is coerced. An object is answered \"success\" when its file and its place in the queue are flushed to\n\
              the disk. The same object again is answered \"success\" and kept once; an object of a known SOP Instance UID with\n\
              other content is kept beside the first and marked.\n\n\
-             The report on a storage commitment follows on the association of the request, at once; a peer that leaves before\n\
-             it took the report has to ask again. Objects that are not here fail with 0112, those of another SOP class\n\
+             The report on a storage commitment follows on the association of the request, at once. A peer that leaves before\n\
+             it took the report, or refuses it there, is called where it has a `report_to`, with SCP role selection, until it\n\
+             takes it; the request survives power cuts. A peer without has to ask again. Objects that are not here fail with 0112, those of another SOP class\n\
              with 0119.\n\n\
              ## Transfer syntaxes\n\n\
              For storage, the first of these that the peer proposes in a presentation context:\n\n\

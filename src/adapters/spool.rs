@@ -6,6 +6,7 @@
 //! SPOOL/incoming/*.part            objects that are still coming in; removed at the next start
 //! SPOOL/unread/NUMBER-UID-CONTENT[-differs].dcm
 //! SPOOL/read/…                     the same names
+//! SPOOL/commitments/…              what the listener owes to peers
 //! ```
 //! `NUMBER` is the order of arrival in 16 digits; `UID` and `CONTENT` are the first 128 bits of the SHA-256 of the SOP
 //! Instance UID and of what was received. Nothing from outside is ever part of a name. The folder that a file lies in
@@ -233,6 +234,11 @@ impl Spool {
     fn index(&self) -> MutexGuard<'_, Index> {
         // Whoever panicked left it whole: every change is made in one step after the disk's.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The folder for requests of storage commitment, which the listener keeps.
+    pub fn commitments(&self) -> PathBuf {
+        self.folder.join("commitments")
     }
 
     /// Whether more may be taken in.

@@ -151,3 +151,35 @@ fn pynetdicom_is_told_what_is_committed_and_what_is_not() {
     listening.wait_for("took the report on storage commitment 1.2.3.99, status 0000");
     listening.wait_for("storage commitment 1.2.3.99: 1 committed, 2 not here");
 }
+
+#[test]
+fn a_peer_that_has_gone_is_called_with_its_report_also_after_a_power_cut() {
+    let Some(_) = python() else { return };
+    let place = Place::new("[limits]\nreport_retry_s = 1\n");
+    // A port that nobody listens on yet.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = fs::read_to_string(&place.config).unwrap();
+    let with_address = format!("[[listener.peers]]\nreport_to = \"127.0.0.1:{port}\"\n");
+    fs::write(&place.config, text.replace("[[listener.peers]]\n", &with_address)).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/intake/commit_later.py");
+    let run = |arguments: &[&str]| python().unwrap().arg(&script).args(arguments).output().unwrap();
+    let owed = || fs::read_dir(place.spool.join("commitments")).unwrap().count();
+
+    let mut listening = place.start();
+    let image = fixture("chest-pa.dcm");
+    let asked = run(&["ask", &listening.address.port().to_string(), &image.display().to_string()]);
+    assert!(asked.status.success() && asked.stdout == b"0000\n", "{}", told(&asked));
+    assert_eq!(owed(), 1);
+    listening.wait_for("XRAY1: no report on storage commitment 1.2.3.77: it cannot be connected to: ");
+    listening.kill();
+
+    let mut listening = place.start();
+    listening.wait_for("1 reports on storage commitment are owed");
+    let taken = run(&["take", &port.to_string()]);
+    assert!(taken.status.success(), "{}", told(&taken));
+    let uid = "1.3.6.1.4.1.5962.1.1.9.1.3.20040826185059.5457";
+    assert_eq!(String::from_utf8(taken.stdout).unwrap(), format!("event 1 1.2.3.77 from LIGHTBOX\nok {uid}\n"));
+    listening.wait_for("took the report on storage commitment 1.2.3.77 on a new association: 1 committed, 0 not here");
+    assert!(listening.stop().success());
+    assert_eq!(owed(), 0, "it is owed no longer");
+}

@@ -19,6 +19,7 @@ use super::command::{self, CommandError, CommandSet, Status};
 use super::commitment::{self, Request};
 use super::data_set::{DataSet, DataSetError};
 use super::negotiation::{self, Context, STORAGE_CLASSES, STORAGE_COMMITMENT, VERIFICATION};
+use super::reports::{Claim, Reports};
 use super::slots::{Slot, Slots};
 use super::wire::{Wire, WireError};
 use super::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
@@ -26,6 +27,8 @@ use crate::config::{Limits, ListenerConfig};
 use crate::domain::{SopInstanceUid, UidError};
 
 const REPORT_TAKEN: u16 = command::N_EVENT_REPORT | command::RESPONSE;
+/// Reports on one association that are not yet answered.
+const MOST_REPORTED: usize = 100;
 
 /// Why an association ended otherwise than by its release.
 #[derive(Debug, thiserror::Error)]
@@ -126,9 +129,19 @@ enum State<'a> {
     Transfer(Box<Transfer<'a>>),
 }
 
+/// A report that was sent.
+struct Reported<'a> {
+    message_id: u16,
+    transaction: SopInstanceUid,
+    /// `None` for a peer that cannot be called.
+    claim: Option<Claim<'a>>,
+}
+
 struct Association<'a> {
     wire: Wire,
     spool: &'a Spool,
+    config: &'a ListenerConfig,
+    reports: &'a Reports,
     limits: &'a Limits,
     slot: Slot<'a>,
     contexts: Vec<Context>,
@@ -137,14 +150,22 @@ struct Association<'a> {
     ae_title: String,
     peer_pdu_bytes: u32,
     state: State<'a>,
-    /// The storage commitment on which the report is not yet answered.
-    reported: Option<SopInstanceUid>,
+    /// Storage commitments on which the report is not yet answered.
+    reported: Vec<Reported<'a>>,
+    next_message_id: u16,
     bytes: u64,
     stored: u64,
 }
 
 /// Serves the peer at the other end of `socket` until it has gone.
-pub(super) fn serve(socket: TcpStream, address: SocketAddr, config: &ListenerConfig, spool: &Spool, slots: &Slots) {
+pub(super) fn serve(
+    socket: TcpStream,
+    address: SocketAddr,
+    config: &ListenerConfig,
+    spool: &Spool,
+    slots: &Slots,
+    reports: &Reports,
+) {
     let ip = address.ip().to_canonical();
     if !config.peers.iter().any(|peer| peer.calls_from(ip)) {
         log::warn!("{ip}: connection refused, nobody in listener.peers calls from there");
@@ -202,6 +223,8 @@ pub(super) fn serve(socket: TcpStream, address: SocketAddr, config: &ListenerCon
     let mut association = Association {
         wire,
         spool,
+        config,
+        reports,
         limits,
         slot,
         contexts: agreed.contexts,
@@ -209,7 +232,8 @@ pub(super) fn serve(socket: TcpStream, address: SocketAddr, config: &ListenerCon
         ae_title: agreed.peer,
         peer_pdu_bytes: agreed.peer_pdu_bytes,
         state: State::Idle,
-        reported: None,
+        reported: Vec::new(),
+        next_message_id: 1,
         bytes: 0,
         stored: 0,
     };
@@ -219,8 +243,9 @@ pub(super) fn serve(socket: TcpStream, address: SocketAddr, config: &ListenerCon
         State::Transfer(transfer) => format!(", an object was cut off after {} bytes and dropped", transfer.bytes),
         State::Idle | State::Command { .. } => String::new(),
     };
-    if let Some(transaction) = &association.reported {
-        log::warn!("{}: left before it took the report on storage commitment {transaction}", association.peer);
+    for Reported { transaction, claim, .. } in &association.reported {
+        let then = if claim.is_some() { "; it will be called" } else { "" };
+        log::warn!("{}: left before it took the report on storage commitment {transaction}{then}", association.peer);
     }
     match ended {
         Ok(()) => log::debug!("{}: association released, {} stored", association.peer, association.stored),
@@ -342,11 +367,7 @@ impl<'a> Association<'a> {
                 log::info!("{}: verified (C-ECHO)", self.peer);
                 self.answer(context, &command.response(Status::Success, None))?;
             }
-            REPORT_TAKEN if self.reported.is_some() => {
-                let transaction = self.reported.take().map(|uid| uid.to_string()).unwrap_or_default();
-                let status = command.u16(command::STATUS)?;
-                log::info!("{}: took the report on storage commitment {transaction}, status {status:04X}", self.peer);
-            }
+            REPORT_TAKEN => self.take_report_answer(&command)?,
             command::C_STORE => {
                 log::warn!("{}: refused an object: the command announces no data set", self.peer);
                 self.answer(context, &command.response(Status::CannotUnderstand, Some("no data set")))?;
@@ -354,6 +375,29 @@ impl<'a> Association<'a> {
             _ => self.answer_unrecognized(context, &command, field)?,
         }
         self.end_message()
+    }
+
+    /// Takes the answer to a report that was sent here.
+    fn take_report_answer(&mut self, command: &CommandSet) -> Result<(), Ended> {
+        let (answered, status) = (command.u16(command::ANSWERED_MESSAGE_ID)?, command.u16(command::STATUS)?);
+        let Some(at) = self.reported.iter().position(|reported| reported.message_id == answered) else {
+            return Err(Ended::Protocol("a response to nothing that was asked"));
+        };
+        let Reported { transaction, claim, .. } = self.reported.swap_remove(at);
+        match claim {
+            // A modality that expects its report on another association refuses it here.
+            Some(_) if status != 0 => {
+                let peer = &self.peer;
+                log::warn!("{peer}: refused the report on storage commitment {transaction}, status {status:04X}");
+            }
+            claim => {
+                log::info!("{}: took the report on storage commitment {transaction}, status {status:04X}", self.peer);
+                if let Some(claim) = claim {
+                    claim.settle();
+                }
+            }
+        }
+        Ok(())
     }
 
     fn answer_unrecognized(&mut self, context: Context, command: &CommandSet, field: u16) -> Result<(), Ended> {
@@ -486,18 +530,28 @@ impl<'a> Association<'a> {
                 return self.answer(context, &command.response(Status::InvalidArgument, None));
             }
         };
+        if self.reported.len() >= MOST_REPORTED {
+            return Err(Ended::Protocol("requests for storage commitment and no answer to the reports"));
+        }
+        let claim = match self.config.report_to(&self.ae_title) {
+            None => None,
+            // From the answer on the report is owed, also when this program or its power ends.
+            Some(_) => match self.reports.owe(&self.ae_title, &request) {
+                Ok(claim) => Some(claim),
+                Err(why) => {
+                    log::error!("{}: refused storage commitment {transaction}: {why}", self.peer);
+                    return self.answer(context, &command.response(Status::ResourceLimitation, None));
+                }
+            },
+        };
         self.answer(context, &command.response(Status::Success, None))?;
-        let mut event = CommandSet::default();
-        event.set_text(command::AFFECTED_SOP_CLASS, STORAGE_COMMITMENT.uid, 0);
-        event.set_u16(command::COMMAND_FIELD, command::N_EVENT_REPORT);
-        event.set_u16(command::MESSAGE_ID, 1);
-        event.set_u16(command::DATA_SET_TYPE, command::DATA_SET_FOLLOWS);
-        event.set_text(command::AFFECTED_SOP_INSTANCE, commitment::WELL_KNOWN_INSTANCE, 0);
-        event.set_u16(command::EVENT_TYPE, report.event_type());
-        self.wire.send_message(context.id, &event.to_bytes(), &data, self.peer_pdu_bytes)?;
+        let message_id = self.next_message_id;
+        self.next_message_id = self.next_message_id.wrapping_add(1);
+        self.reported.push(Reported { message_id, transaction: transaction.clone(), claim });
+        let event = report.event(message_id).to_bytes();
+        self.wire.send_message(context.id, &event, &data, self.peer_pdu_bytes)?;
         let (committed, failed) = report.counts();
         log::info!("{}: storage commitment {transaction}: {committed} committed, {failed} not here", self.peer);
-        self.reported = Some(transaction);
         Ok(())
     }
 

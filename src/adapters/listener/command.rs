@@ -56,11 +56,13 @@ pub enum Status {
     NoSuchAction,
     /// A storage commitment request that cannot be understood.
     InvalidArgument,
+    /// A storage commitment request that cannot be kept until it is reported on.
+    ResourceLimitation,
 }
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Success,
         Self::OutOfResources,
         Self::DoesNotMatch,
@@ -71,6 +73,7 @@ impl Status {
         Self::NoSuchInstance,
         Self::NoSuchAction,
         Self::InvalidArgument,
+        Self::ResourceLimitation,
     ];
 
     /// The value of Status (0000,0900).
@@ -86,6 +89,7 @@ impl Status {
             Self::NoSuchInstance => 0x0112,
             Self::NoSuchAction => 0x0123,
             Self::InvalidArgument => 0x0115,
+            Self::ResourceLimitation => 0x0213,
         }
     }
 
@@ -104,6 +108,7 @@ impl Status {
             Self::NoSuchInstance => "storage commitment: another instance than 1.2.840.10008.1.20.1.1",
             Self::NoSuchAction => "storage commitment: another action type than 1",
             Self::InvalidArgument => "storage commitment: the list of objects cannot be understood",
+            Self::ResourceLimitation => "storage commitment: the request cannot be kept until it is reported on",
         }
     }
 }

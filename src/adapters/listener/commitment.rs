@@ -9,9 +9,12 @@ use dicom_core::{DataElement, Tag, VR};
 use dicom_encoding::TransferSyntaxIndex;
 use dicom_object::{FileMetaTable, InMemDicomObject};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+use serde::{Deserialize, Serialize};
 
 use super::super::dicom::{Syntax, read_data_set};
 use super::super::spool::Spool;
+use super::command::{self, CommandSet};
+use super::negotiation::STORAGE_COMMITMENT;
 use crate::domain::SopInstanceUid;
 
 /// The only instance that requests go to (PS3.4 J.3.5).
@@ -34,17 +37,48 @@ const NO_SUCH_INSTANCE: u16 = 0x0112;
 const CLASS_INSTANCE_CONFLICT: u16 = 0x0119;
 
 /// What a modality asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Request {
+    #[serde(with = "uid_as_text")]
     pub(super) transaction: SopInstanceUid,
     objects: Vec<Reference>,
 }
 
 /// An object by its SOP Class and Instance UIDs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "[String; 2]", into = "[String; 2]")]
 struct Reference {
     class: String,
     instance: String,
+}
+
+impl From<[String; 2]> for Reference {
+    fn from([class, instance]: [String; 2]) -> Self {
+        Self { class, instance }
+    }
+}
+
+impl From<Reference> for [String; 2] {
+    fn from(Reference { class, instance }: Reference) -> Self {
+        [class, instance]
+    }
+}
+
+/// A transaction UID in the file of a request.
+mod uid_as_text {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::domain::SopInstanceUid;
+
+    pub(super) fn serialize<S: Serializer>(uid: &SopInstanceUid, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(uid.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SopInstanceUid, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
 }
 
 /// What it is told.
@@ -79,9 +113,10 @@ impl Request {
     }
 
     /// Looks into the spool for every object.
-    pub(super) fn judge(self, spool: &Spool) -> Report {
-        let mut report = Report { transaction: self.transaction, committed: Vec::new(), failed: Vec::new() };
-        for reference in self.objects {
+    pub(super) fn judge(&self, spool: &Spool) -> Report {
+        let transaction = self.transaction.clone();
+        let mut report = Report { transaction, committed: Vec::new(), failed: Vec::new() };
+        for reference in self.objects.iter().cloned() {
             let uid = reference.instance.parse::<SopInstanceUid>();
             let files = uid.map(|uid| spool.find(&uid)).unwrap_or_default();
             if files.is_empty() {
@@ -106,8 +141,20 @@ fn class_of(path: &Path) -> Option<String> {
 
 impl Report {
     /// Event Type ID: 1 when all were found, 2 otherwise (PS3.4 J.3.3.1.1).
-    pub(super) fn event_type(&self) -> u16 {
+    fn event_type(&self) -> u16 {
         if self.failed.is_empty() { 1 } else { 2 }
+    }
+
+    /// The command set of the N-EVENT-REPORT-RQ.
+    pub(super) fn event(&self, message_id: u16) -> CommandSet {
+        let mut event = CommandSet::default();
+        event.set_text(command::AFFECTED_SOP_CLASS, STORAGE_COMMITMENT.uid, 0);
+        event.set_u16(command::COMMAND_FIELD, command::N_EVENT_REPORT);
+        event.set_u16(command::MESSAGE_ID, message_id);
+        event.set_u16(command::DATA_SET_TYPE, command::DATA_SET_FOLLOWS);
+        event.set_text(command::AFFECTED_SOP_INSTANCE, WELL_KNOWN_INSTANCE, 0);
+        event.set_u16(command::EVENT_TYPE, self.event_type());
+        event
     }
 
     pub(super) fn counts(&self) -> (usize, usize) {

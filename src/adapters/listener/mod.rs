@@ -10,6 +10,7 @@ mod command;
 mod commitment;
 mod data_set;
 mod negotiation;
+mod reports;
 mod slots;
 mod wire;
 
@@ -24,6 +25,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 pub use self::command::Status;
 pub use self::negotiation::{STORAGE_CLASSES, STORAGE_COMMITMENT, SopClass, VERIFICATION};
+use self::reports::Reports;
+pub use self::reports::ReportsError;
 use self::slots::Slots;
 use super::spool::Spool;
 use crate::config::ListenerConfig;
@@ -49,6 +52,9 @@ pub enum ListenerError {
         /// What the system said.
         source: io::Error,
     },
+    /// The requests for storage commitment that are still owed a report cannot be read.
+    #[error("{0}")]
+    Reports(#[from] ReportsError),
     /// Waiting for connections failed.
     #[error("cannot wait for connections: {0}")]
     Wait(io::Error),
@@ -86,15 +92,19 @@ impl Listener {
     /// Keeps what is sent in `spool` until `stop` can be read from, then lets running transfers finish for a while.
     ///
     /// # Errors
-    /// When waiting for connections fails; never because of what a peer does.
+    /// When waiting for connections or reading what is owed fails; never because of what a peer does.
     pub fn run(&self, spool: &Spool, stop: &impl AsFd) -> Result<(), ListenerError> {
         let slots = Slots::new(self.config.limits.associations);
+        let reports = Reports::open(&spool.commitments())?;
         let ended = thread::scope(|scope| {
+            if self.config.peers.iter().any(|peer| peer.report_to.is_some()) {
+                scope.spawn(|| reports.deliver(&self.config, spool));
+            }
             let ended = self.accept_until(stop, |socket, address| {
-                let slots = &slots;
+                let (slots, reports) = (&slots, &reports);
                 let serve = move || {
                     let served = panic::catch_unwind(AssertUnwindSafe(|| {
-                        association::serve(socket, address, &self.config, spool, slots);
+                        association::serve(socket, address, &self.config, spool, slots, reports);
                     }));
                     if served.is_err() {
                         log::error!("{address}: the association ended by a fault of this program");
@@ -106,6 +116,7 @@ impl Listener {
                 }
             });
             slots.close(GRACE);
+            reports.close();
             ended
         });
         log::info!("stopped listening");

@@ -112,6 +112,17 @@ impl Wire {
         self.receive(|kind| (kind == 0x01).then_some(MOST_ASSOCIATE_BYTES), |deadline| deadline)
     }
 
+    /// The answer to an association request of ours, complete at `deadline`.
+    pub(super) fn receive_reply(&mut self, deadline: Instant) -> Result<Pdu, WireError> {
+        self.stream.deadline = deadline;
+        let limit = |kind| match kind {
+            0x02 => Some(MOST_ASSOCIATE_BYTES),
+            0x03 | 0x07 => Some(MOST_CONTROL_BYTES),
+            _ => None,
+        };
+        self.receive(limit, |deadline| deadline)
+    }
+
     /// A PDU of an association, of which the first byte has to come before `deadline`.
     pub(super) fn receive_pdu(&mut self, deadline: Instant, most: u32) -> Result<Pdu, WireError> {
         self.stream.deadline = deadline;
