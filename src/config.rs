@@ -29,6 +29,11 @@ folder = "/var/lib/lightbox/spool"
 # keep_free_mb = 500          # what stays free on the disk: this,
 # keep_free_percent = 10      # or this share, whichever is more
 
+# [read]                      # reads what arrives; without this table it is only kept
+# readings = "/var/lib/lightbox/readings.jsonl"  # a line of JSON for each object
+# screens = "/var/lib/lightbox/screens"  # a folder; without it no screens are drawn
+# model = "/usr/share/lightbox/models/released"  # else as `lightbox screen` finds it
+
 # [limits]
 # associations = 25           # at the same time
 # object_mb = 256             # of one image
@@ -80,6 +85,7 @@ pub enum ConfigError {
 struct ConfigFile {
     listener: ListenerTable,
     spool: SpoolTable,
+    read: Option<ReadTable>,
     #[serde(default)]
     limits: LimitsTable,
 }
@@ -109,6 +115,14 @@ struct SpoolTable {
     keep_free_percent: Option<i64>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadTable {
+    readings: PathBuf,
+    screens: Option<PathBuf>,
+    model: Option<PathBuf>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LimitsTable {
@@ -130,6 +144,8 @@ pub struct Config {
     pub listener: ListenerConfig,
     /// Where received objects are kept.
     pub spool: SpoolConfig,
+    /// Whether and how they are read; `None` for a store alone.
+    pub read: Option<ReadConfig>,
 }
 
 /// What the DICOM listener needs to know.
@@ -220,6 +236,17 @@ pub struct SpoolConfig {
     pub keep_free_percent: u8,
 }
 
+/// How received objects are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadConfig {
+    /// The file that gets a line for each.
+    pub readings: PathBuf,
+    /// The folder that gets a picture for each.
+    pub screens: Option<PathBuf>,
+    /// The model's directory.
+    pub model: Option<PathBuf>,
+}
+
 impl Config {
     /// Reads and checks the file at `path`.
     ///
@@ -264,7 +291,21 @@ impl Config {
         if folder.as_os_str().is_empty() {
             return Err(check.refused("spool.folder", "empty", "the path of a folder"));
         }
+        if let Some(read) = &file.read {
+            let paths = [
+                ("readings", "file", Some(&read.readings)),
+                ("screens", "folder", read.screens.as_ref()),
+                ("model", "folder", read.model.as_ref()),
+            ];
+            for (name, kind, path) in paths {
+                if path.is_some_and(|path| path.as_os_str().is_empty()) {
+                    return Err(check.refused(&format!("read.{name}"), "empty", &format!("the path of a {kind}")));
+                }
+            }
+        }
+        let read = file.read.map(|ReadTable { readings, screens, model }| ReadConfig { readings, screens, model });
         Ok(Self {
+            read,
             listener: ListenerConfig {
                 address: address.parse().map_err(|_| {
                     let expected = "an IP address and a port such as 0.0.0.0:11112";
@@ -374,6 +415,9 @@ mod tests {
         let mut typed = parse(&typed).unwrap();
         assert_eq!(typed.listener.report_to("XRAY1"), Some("192.168.1.20:104".parse().unwrap()));
         typed.listener.peers[0].report_to = None;
+        let read = typed.read.take().unwrap();
+        assert_eq!(read.readings, Path::new("/var/lib/lightbox/readings.jsonl"));
+        assert!(read.screens.is_some() && read.model.is_some());
         assert_eq!(typed, config);
         let peer = &config.listener.peers[0];
         assert_eq!(peer.ae_title.as_str(), "XRAY1");
@@ -391,6 +435,13 @@ mod tests {
         check("[\"192.168.1.20\", \"10.1.0.0/16\"]", "[]", "listener.peers[0].addresses is empty, expected at least");
         check("# report_to = \"192.168.1.20:104\"", "report_to = \"xray\"", "peers[0].report_to is \"xray\", expected");
         check("\"/var/lib/lightbox/spool\"", "\"\"", "spool.folder is empty, expected");
+        let read = |line: &str| parse(&format!("{EXAMPLE}\n[read]\n{line}\n")).unwrap_err().to_string();
+        assert_eq!(read("readings = ''"), "l.toml: read.readings is empty, expected the path of a file");
+        assert_eq!(
+            read("readings = 'r'\nscreens = ''"),
+            "l.toml: read.screens is empty, expected the path of a folder"
+        );
+        assert!(read("screens = 's'").contains("missing field `readings`"));
         check("# keep_free_mb = 500 ", "keep_free_mb = -1", "spool.keep_free_mb is -1, expected 0 to 1000000000");
         check("# keep_free_percent = 10 ", "keep_free_percent = 91", "spool.keep_free_percent is 91, expected 0 to 90");
         for (key, bad, range) in [

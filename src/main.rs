@@ -2,6 +2,7 @@
 
 mod command_bench;
 mod command_bundle;
+mod command_listen;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,15 +12,15 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use lightbox::adapters::file::Limits;
 use lightbox::adapters::json_lines::{self, TimingMs};
-use lightbox::adapters::listener::{Listener, ListenerError};
+use lightbox::adapters::listener::ListenerError;
 use lightbox::adapters::png_panel::PngPanel;
-use lightbox::adapters::signals;
-use lightbox::adapters::spool::{Reserve, Spool, SpoolError};
+use lightbox::adapters::readings::ReadingsError;
+use lightbox::adapters::spool::SpoolError;
 use lightbox::adapters::terminal::TerminalPanel;
 use lightbox::adapters::wall::{self, Wall, WallError};
 use lightbox::app::{self, Screened};
 use lightbox::bundle::{self, VerifiedModel};
-use lightbox::config::{self, Config};
+use lightbox::config;
 use lightbox::domain::{Finding, Frame, Reading, Verdict};
 use lightbox::engine::{EngineOptions, MAX_THREADS, TractClassifier};
 use lightbox::ports::Panel;
@@ -51,13 +52,13 @@ enum Command {
     /// Says so when the processor became slower while it worked, or runs below its clock.
     /// Exit status: 0 when it was measured, 1 when it could not be, 2 for wrong usage.
     Bench(command_bench::BenchArguments),
-    /// Receives images from modalities (DICOM Storage and Verification SCP) and keeps them in a spool
+    /// Receives images from modalities (DICOM Storage and Verification SCP), keeps them in a spool and may read them
     ///
     /// Runs until it is asked to end (SIGTERM, Ctrl-C). A sender is answered "success" once its image is durable.
     /// Whoever the configuration does not name is refused; the log on standard error says who and why.
     /// Exit status: 0 when it was asked to end, 1 when it could not go on, 2 for wrong usage.
-    #[command(after_long_help = listen_help())]
-    Listen(ListenArguments),
+    #[command(after_long_help = command_listen::help())]
+    Listen(command_listen::ListenArguments),
     /// Decodes what another process of this program sends it, confined; not for use by hand
     #[command(name = wall::SUBCOMMAND, hide = true)]
     Decode {
@@ -66,20 +67,6 @@ enum Command {
         /// Processor time that may be used
         cpu_seconds: u64,
     },
-}
-
-#[derive(clap::Args)]
-struct ListenArguments {
-    /// What to listen to and where to keep it
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Only say whether the configuration can be used
-    #[arg(long)]
-    check: bool,
-}
-
-fn listen_help() -> String {
-    format!("An example of a configuration; keys behind # have these values by default:\n\n{}", config::EXAMPLE)
 }
 
 #[derive(clap::Args)]
@@ -153,7 +140,7 @@ fn main() -> ExitCode {
         Command::Screen(arguments) => screen(&arguments),
         Command::Bundle(command) => return command_bundle::run(&command),
         Command::Bench(arguments) => command_bench::run(&arguments),
-        Command::Listen(arguments) => listen(&arguments),
+        Command::Listen(arguments) => command_listen::run(&arguments),
         Command::Decode { memory_bytes, cpu_seconds } => {
             wall::decode_for_parent(memory_bytes, cpu_seconds).map_err(Failure::Decoder)
         }
@@ -191,6 +178,10 @@ enum Failure {
     Listener(#[from] ListenerError),
     #[error("{0}")]
     Bench(#[from] command_bench::BenchError),
+    #[error("{0}")]
+    Readings(#[from] ReadingsError),
+    #[error("cannot create the folder {}: {source}", path.display())]
+    Screens { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Wall(#[from] WallError),
     #[error("decoding for another process: {0}")]
@@ -234,14 +225,7 @@ fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
         }
         let file = path.display().to_string();
         if arguments.json {
-            // To a microsecond: more digits would be noise.
-            let ms = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
-            let timing = TimingMs {
-                decode: ms(decode),
-                preprocess: ms(screened.preprocess),
-                infer: ms(screened.infer),
-                total: ms(total),
-            };
+            let timing = timing(decode, &screened, total, None);
             writeln!(out, "{}", json_lines::line(&file, &screened.reading, &remarks, &model, timing)?)?;
         } else {
             say(&mut out, &file, &screened.reading, &remarks, &model, &written)?;
@@ -251,24 +235,16 @@ fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn listen(arguments: &ListenArguments) -> Result<(), Failure> {
-    let Config { listener, spool } = Config::read(&arguments.config)?;
-    if arguments.check {
-        println!("{}: can be used", arguments.config.display());
-        return Ok(());
+/// How long each step took, to a microsecond: more digits would be noise.
+fn timing(decode: Duration, screened: &Screened, total: Duration, since_received: Option<Duration>) -> TimingMs {
+    let ms = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
+    TimingMs {
+        decode: ms(decode),
+        preprocess: ms(screened.preprocess),
+        infer: ms(screened.infer),
+        total: ms(total),
+        since_received: since_received.map(ms),
     }
-    let stop = signals::stop_requests().map_err(Failure::Signals)?;
-    let reserve = Reserve { bytes: spool.keep_free_bytes, percent: spool.keep_free_percent };
-    let folder = spool.folder;
-    let spool = Spool::open(&folder, reserve)?;
-    if let Err(short) = spool.check_space() {
-        log::warn!("nothing will be taken: {short}");
-    }
-    let ae_title = listener.ae_title.clone();
-    let listener = Listener::bind(listener)?;
-    let unread = spool.unread_count();
-    log::info!("listening on {} as {ae_title}, {unread} unread in {}", listener.address(), folder.display());
-    Ok(listener.run(&spool, &stop)?)
 }
 
 /// Draws the verdict on one panel; the path of the picture where it wrote one.

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("self_test", &["bundle", "domain", "pipeline", "ports"]),
     ("command_bench", &[]),
     ("command_bundle", &[]),
+    ("command_listen", &[]),
     ("ui", &["domain"]),
     ("adapters", &["bundle", "config", "domain", "pipeline", "ports", "ui"]),
 ];

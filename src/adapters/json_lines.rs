@@ -16,6 +16,9 @@ pub struct TimingMs {
     pub infer: f64,
     /// From opening the file to the verdict.
     pub total: f64,
+    /// From the last byte received to the verdict, where this program has received it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_received: Option<f64>,
 }
 
 #[derive(Serialize)]

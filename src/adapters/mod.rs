@@ -27,4 +27,6 @@ pub mod json_lines;
 #[cfg(feature = "device")]
 pub mod png_panel;
 #[cfg(feature = "device")]
+pub mod readings;
+#[cfg(feature = "device")]
 pub mod terminal;

@@ -23,7 +23,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -134,6 +134,11 @@ impl Stored {
         (stored.name() == name).then_some(stored)
     }
 
+    /// The name of its file, which no other object has.
+    pub fn file_name(&self) -> String {
+        self.name()
+    }
+
     /// The order of arrival; no two objects have the same.
     pub fn number(&self) -> u64 {
         self.number
@@ -156,6 +161,8 @@ struct Index {
     /// All objects that are known under a UID.
     known: HashMap<Fingerprint, Vec<Stored>>,
     unread: BTreeMap<u64, Stored>,
+    /// When the last byte came, of unread objects that this program has received itself.
+    arrivals: HashMap<u64, Instant>,
     next_number: u64,
 }
 
@@ -283,6 +290,11 @@ impl Spool {
         self.first_unread()
     }
 
+    /// When the last byte of an unread object came; `None` when that was before this program started.
+    pub fn arrival(&self, stored: &Stored) -> Option<Instant> {
+        self.index().arrivals.get(&stored.number).copied()
+    }
+
     /// How many objects are not yet read.
     pub fn unread_count(&self) -> usize {
         self.index().unread.len()
@@ -306,6 +318,7 @@ impl Spool {
             renamed => renamed.map_err(io_error("move to the read ones", &from))?,
         }
         index.unread.remove(&stored.number);
+        index.arrivals.remove(&stored.number);
         // Arrival first: an object in neither folder would be lost, one in both would be read twice.
         sync_folder(&self.read)?;
         sync_folder(&self.unread)
@@ -375,6 +388,7 @@ impl Incoming<'_> {
     /// # Errors
     /// When the disk does not take it; the object is then not in the spool.
     pub fn keep(mut self, uid: &SopInstanceUid) -> Result<Kept, SpoolError> {
+        let arrival = Instant::now();
         let spool = self.spool;
         let uid = Fingerprint::of_uid(uid);
         let content = Fingerprint::of(std::mem::take(&mut self.content));
@@ -404,6 +418,7 @@ impl Incoming<'_> {
         }
         index.known.entry(uid).or_default().push(stored.clone());
         index.unread.insert(stored.number, stored.clone());
+        index.arrivals.insert(stored.number, arrival);
         drop(index);
         spool.arrived.notify_all();
         Ok(if differs { Kept::Differing(stored) } else { Kept::New(stored) })

@@ -5,5 +5,8 @@ mod hostile;
 mod listening;
 mod peers;
 mod power;
+mod reading;
 mod sender;
 mod storing;
+#[path = "../support/mod.rs"]
+mod support;

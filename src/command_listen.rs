@@ -1,0 +1,152 @@
+//! `lightbox listen`: receives, and where it is configured reads what was received, in the order of arrival.
+//!
+//! An object counts as read once its line is durable; whatever happens before that, it is read again.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lightbox::adapters::file::Limits;
+use lightbox::adapters::json_lines;
+use lightbox::adapters::listener::Listener;
+use lightbox::adapters::png_panel::PngPanel;
+use lightbox::adapters::readings::Readings;
+use lightbox::adapters::signals;
+use lightbox::adapters::spool::{Reserve, Spool, Stored};
+use lightbox::adapters::wall::Wall;
+use lightbox::app;
+use lightbox::bundle::{self, VerifiedModel};
+use lightbox::config::{self, Config, ReadConfig};
+use lightbox::engine::{EngineOptions, TractClassifier};
+use lightbox::ports::Panel;
+
+use super::{Failure, default_threads, draw, find_model, timing};
+
+/// How often the reader looks whether the program is to end.
+const LOOK: Duration = Duration::from_millis(200);
+/// After a fault of the device's own, such as a full disk, until the same object is tried again.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Of the pictures in `read.screens`.
+const SCREEN_SIZE: (u32, u32) = (800, 480);
+
+#[derive(clap::Args)]
+pub(crate) struct ListenArguments {
+    /// What to listen to, where to keep it, and whether to read it
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Only say whether the configuration can be used
+    #[arg(long)]
+    check: bool,
+}
+
+pub(crate) fn help() -> String {
+    format!("An example of a configuration; keys behind # have these values by default:\n\n{}", config::EXAMPLE)
+}
+
+pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
+    let Config { listener, spool, read } = Config::read(&arguments.config)?;
+    if arguments.check {
+        println!("{}: can be used", arguments.config.display());
+        return Ok(());
+    }
+    let stop = signals::stop_requests().map_err(Failure::Signals)?;
+    let reserve = Reserve { bytes: spool.keep_free_bytes, percent: spool.keep_free_percent };
+    let folder = spool.folder;
+    let spool = Spool::open(&folder, reserve)?;
+    if let Err(short) = spool.check_space() {
+        log::warn!("nothing will be taken: {short}");
+    }
+    let reader = read.map(Reader::open).transpose()?;
+    let ae_title = listener.ae_title.clone();
+    let listener = Listener::bind(listener)?;
+    let unread = spool.unread_count();
+    log::info!("listening on {} as {ae_title}, {unread} unread in {}", listener.address(), folder.display());
+    let ending = AtomicBool::new(false);
+    Ok(thread::scope(|scope| {
+        if let Some(mut reader) = reader {
+            let (spool, ending) = (&spool, &ending);
+            scope.spawn(move || reader.read_until(spool, ending));
+        }
+        let ended = listener.run(&spool, &stop);
+        ending.store(true, Ordering::Relaxed);
+        ended
+    })?)
+}
+
+/// Reads what lies in the spool.
+struct Reader {
+    model: VerifiedModel,
+    classifier: TractClassifier,
+    wall: Wall,
+    readings: Readings,
+    screens: Option<PathBuf>,
+}
+
+impl Reader {
+    fn open(config: ReadConfig) -> Result<Self, Failure> {
+        let mut wall = Wall::of_this_program();
+        wall.warm_up()?;
+        let mut model = bundle::open(&find_model(config.model.as_deref())?)?;
+        let classifier = TractClassifier::load_with(
+            &model,
+            EngineOptions { threads: default_threads(), ..EngineOptions::default() },
+        )?;
+        model.release_network();
+        if let Some(screens) = &config.screens {
+            let mut folder = fs::DirBuilder::new();
+            let made = folder.recursive(true).mode(0o700).create(screens);
+            made.map_err(|source| Failure::Screens { path: screens.clone(), source })?;
+        }
+        let readings = Readings::open(&config.readings)?;
+        let confinement = wall.confinement()?;
+        if confinement.is_bare() {
+            log::warn!("this kernel has neither seccomp nor landlock: files are decoded behind limits alone");
+        }
+        Ok(Self { model, classifier, wall, readings, screens: config.screens })
+    }
+
+    fn read_until(&mut self, spool: &Spool, ending: &AtomicBool) {
+        while !ending.load(Ordering::Relaxed) {
+            let Some((stored, path)) = spool.wait_for_unread(LOOK) else { continue };
+            if let Err(failure) = self.read(spool, &stored, &path) {
+                log::error!("{}: {failure}; it stays unread and is tried again", path.display());
+                let pause = Instant::now();
+                while pause.elapsed() < PAUSE && !ending.load(Ordering::Relaxed) {
+                    thread::sleep(LOOK);
+                }
+            }
+        }
+    }
+
+    /// Reads one object and takes it out of the queue.
+    fn read(&mut self, spool: &Spool, stored: &Stored, path: &Path) -> Result<(), Failure> {
+        let name = stored.file_name();
+        if self.readings.ends_with(&name) {
+            // The line was durable and the program ended before the object was marked.
+            return Ok(spool.mark_read(stored)?);
+        }
+        let start = Instant::now();
+        let acquired = self.wall.read_film(path, &Limits::default())?;
+        let decode = start.elapsed();
+        let remarks = acquired.as_ref().map_or_else(|_| Vec::new(), |acquired| acquired.remarks.clone());
+        let screened = app::screen(acquired, self.model.manifest(), &mut self.classifier);
+        let since_received = spool.arrival(stored).map(|arrival| arrival.elapsed());
+        let timing = timing(decode, &screened, start.elapsed(), since_received);
+        if let Some(screens) = &self.screens {
+            let picture = screens.join(format!("{:016}.png", stored.number()));
+            PngPanel::new(picture).show(&draw(&screened, &self.model, SCREEN_SIZE))?;
+        }
+        let line = json_lines::line(&name, &screened.reading, &remarks, &self.model, timing)?;
+        self.readings.append(&name, &line)?;
+        spool.mark_read(stored)?;
+        let verdict = &screened.reading.verdict;
+        let reason = verdict.reason().map_or_else(String::new, |reason| format!(" ({reason})"));
+        let since =
+            since_received.map_or_else(String::new, |since| format!(", {} ms after it came", since.as_millis()));
+        log::info!("read {name}: {}{reason} in {:.0} ms{since}", verdict.name(), timing.total);
+        Ok(())
+    }
+}
