@@ -1,15 +1,19 @@
-//! `lightbox listen`: receives, and where it is configured reads what was received, in the order of arrival.
+//! `lightbox listen`: receives from the network and from folders, and where it is configured reads what was received, in
+//! the order of arrival.
 //!
 //! An object counts as read once its line is durable; whatever happens before that, it is read again.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lightbox::adapters::file::Limits;
+use lightbox::adapters::folders::FolderSource;
 use lightbox::adapters::json_lines;
 use lightbox::adapters::listener::Listener;
 use lightbox::adapters::png_panel::PngPanel;
@@ -47,15 +51,16 @@ pub(crate) fn help() -> String {
 }
 
 pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
-    let Config { listener, spool, read } = Config::read(&arguments.config)?;
+    let Config { listener, spool, read, folders } = Config::read(&arguments.config)?;
     if arguments.check {
         println!("{}: can be used", arguments.config.display());
         return Ok(());
     }
     let stop = signals::stop_requests().map_err(Failure::Signals)?;
     let reserve = Reserve { bytes: spool.keep_free_bytes, percent: spool.keep_free_percent };
-    let folder = spool.folder;
+    let (folder, delete_read) = (spool.folder, spool.delete_read);
     let spool = Spool::open(&folder, reserve)?;
+    let spool = if delete_read { spool.deleting_read() } else { spool };
     if let Err(short) = spool.check_space() {
         log::warn!("nothing will be taken: {short}");
     }
@@ -68,12 +73,26 @@ pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
     Ok(thread::scope(|scope| {
         if let Some(mut reader) = reader {
             let (spool, ending) = (&spool, &ending);
-            scope.spawn(move || reader.read_until(spool, ending));
+            scope.spawn(move || or_end("reader", || reader.read_until(spool, ending)));
+        }
+        for config in folders {
+            let (spool, ending) = (&spool, &ending);
+            let mut source = FolderSource::new(config);
+            scope.spawn(move || or_end("source of films", || source.take_until(spool, ending)));
         }
         let ended = listener.run(&spool, &stop);
         ending.store(true, Ordering::Relaxed);
         ended
     })?)
+}
+
+/// Ends the program when `work` does so by a fault: a store that no longer reads must not look as if it did. What was
+/// received is durable, and whatever supervises the program starts it again.
+fn or_end(name: &str, work: impl FnOnce()) {
+    if panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+        log::error!("the {name} ended by a fault of this program");
+        process::exit(1);
+    }
 }
 
 /// Reads what lies in the spool.

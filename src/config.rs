@@ -29,6 +29,13 @@ folder = "/var/lib/lightbox/spool"
 # keep_free_mb = 500          # what stays free on the disk: this,
 # keep_free_percent = 10      # or this share, whichever is more
 
+# delete_read = false         # read objects make room for new ones, the first ones first
+
+# [[folders]]                 # films are also taken from here; nothing is written there
+# path = "/media"             # a folder, or where removable drives are mounted
+# settle_s = 2                # a file is taken once it has not changed for this long
+# poll_s = 5                  # how often it is looked there at least
+
 # [read]                      # reads what arrives; without this table it is only kept
 # readings = "/var/lib/lightbox/readings.jsonl"  # a line of JSON for each object
 # screens = "/var/lib/lightbox/screens"  # a folder; without it no screens are drawn
@@ -87,6 +94,8 @@ struct ConfigFile {
     spool: SpoolTable,
     read: Option<ReadTable>,
     #[serde(default)]
+    folders: Vec<FolderTable>,
+    #[serde(default)]
     limits: LimitsTable,
 }
 
@@ -113,6 +122,15 @@ struct SpoolTable {
     folder: PathBuf,
     keep_free_mb: Option<i64>,
     keep_free_percent: Option<i64>,
+    delete_read: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FolderTable {
+    path: PathBuf,
+    settle_s: Option<i64>,
+    poll_s: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -146,6 +164,8 @@ pub struct Config {
     pub spool: SpoolConfig,
     /// Whether and how they are read; `None` for a store alone.
     pub read: Option<ReadConfig>,
+    /// Where else films are taken from.
+    pub folders: Vec<FolderConfig>,
 }
 
 /// What the DICOM listener needs to know.
@@ -234,6 +254,19 @@ pub struct SpoolConfig {
     pub keep_free_bytes: u64,
     /// Share of the disk that stays free, 0 to 90.
     pub keep_free_percent: u8,
+    /// Whether read objects are deleted when space is short.
+    pub delete_read: bool,
+}
+
+/// A folder that films are taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderConfig {
+    /// The folder, which need not be there.
+    pub path: PathBuf,
+    /// How long a file has not changed when it is taken.
+    pub settle: Duration,
+    /// How often it is looked there at least.
+    pub poll: Duration,
 }
 
 /// How received objects are read.
@@ -287,10 +320,26 @@ impl Config {
             let ae_title = check.ae_title(&key("ae_title"), &peer.ae_title)?;
             Ok(Peer { ae_title, networks, report_to: report_to.transpose()? })
         });
-        let SpoolTable { folder, keep_free_mb, keep_free_percent } = file.spool;
+        let SpoolTable { folder, keep_free_mb, keep_free_percent, delete_read } = file.spool;
         if folder.as_os_str().is_empty() {
             return Err(check.refused("spool.folder", "empty", "the path of a folder"));
         }
+        let folders = file.folders.iter().enumerate().map(|(index, typed)| {
+            let key = |name: &str| format!("folders[{index}].{name}");
+            if typed.path.as_os_str().is_empty() {
+                return Err(check.refused(&key("path"), "empty", "the path of a folder"));
+            }
+            if folder.starts_with(&typed.path) || typed.path.starts_with(&folder) {
+                let found = typed.path.display().to_string();
+                return Err(check.refused(&key("path"), &found, "a folder neither around nor in spool.folder"));
+            }
+            let seconds = |name, typed, default, least| {
+                Ok::<_, ConfigError>(Duration::from_secs(check.number(&key(name), typed, default, least, 3600)?))
+            };
+            let (settle, poll) = (seconds("settle_s", typed.settle_s, 2, 0)?, seconds("poll_s", typed.poll_s, 5, 1)?);
+            Ok(FolderConfig { path: typed.path.clone(), settle, poll })
+        });
+        let folders = folders.collect::<Result<_, _>>()?;
         if let Some(read) = &file.read {
             let paths = [
                 ("readings", "file", Some(&read.readings)),
@@ -306,6 +355,7 @@ impl Config {
         let read = file.read.map(|ReadTable { readings, screens, model }| ReadConfig { readings, screens, model });
         Ok(Self {
             read,
+            folders,
             listener: ListenerConfig {
                 address: address.parse().map_err(|_| {
                     let expected = "an IP address and a port such as 0.0.0.0:11112";
@@ -319,6 +369,7 @@ impl Config {
                 folder,
                 keep_free_bytes: check.number("spool.keep_free_mb", keep_free_mb, 500, 0, 1_000_000_000)? * 1_000_000,
                 keep_free_percent: check.number("spool.keep_free_percent", keep_free_percent, 10, 0, 90)? as u8,
+                delete_read: delete_read.unwrap_or(false),
             },
         })
     }
@@ -416,6 +467,11 @@ mod tests {
         assert_eq!(typed.listener.report_to("XRAY1"), Some("192.168.1.20:104".parse().unwrap()));
         typed.listener.peers[0].report_to = None;
         let read = typed.read.take().unwrap();
+        let folder = typed.folders.pop().unwrap();
+        assert_eq!(
+            (folder.path.as_path(), folder.settle.as_secs(), folder.poll.as_secs()),
+            (Path::new("/media"), 2, 5)
+        );
         assert_eq!(read.readings, Path::new("/var/lib/lightbox/readings.jsonl"));
         assert!(read.screens.is_some() && read.model.is_some());
         assert_eq!(typed, config);
@@ -435,6 +491,11 @@ mod tests {
         check("[\"192.168.1.20\", \"10.1.0.0/16\"]", "[]", "listener.peers[0].addresses is empty, expected at least");
         check("# report_to = \"192.168.1.20:104\"", "report_to = \"xray\"", "peers[0].report_to is \"xray\", expected");
         check("\"/var/lib/lightbox/spool\"", "\"\"", "spool.folder is empty, expected");
+        let folder = |lines: &str| parse(&format!("{EXAMPLE}\n[[folders]]\n{lines}\n")).unwrap_err().to_string();
+        assert_eq!(folder("path = ''"), "l.toml: folders[0].path is empty, expected the path of a folder");
+        let told = "l.toml: folders[0].path is /var/lib, expected a folder neither around nor in spool.folder";
+        assert_eq!(folder("path = '/var/lib'"), told);
+        assert_eq!(folder("path = 'a'\npoll_s = 0"), "l.toml: folders[0].poll_s is 0, expected 1 to 3600");
         let read = |line: &str| parse(&format!("{EXAMPLE}\n[read]\n{line}\n")).unwrap_err().to_string();
         assert_eq!(read("readings = ''"), "l.toml: read.readings is empty, expected the path of a file");
         assert_eq!(

@@ -54,6 +54,7 @@ enum Command {
     Bench(command_bench::BenchArguments),
     /// Receives images from modalities (DICOM Storage and Verification SCP), keeps them in a spool and may read them
     ///
+    /// Films are also taken from folders and removable drives where the configuration names them.
     /// Runs until it is asked to end (SIGTERM, Ctrl-C). A sender is answered "success" once its image is durable.
     /// Whoever the configuration does not name is refused; the log on standard error says who and why.
     /// Exit status: 0 when it was asked to end, 1 when it could not go on, 2 for wrong usage.

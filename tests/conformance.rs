@@ -25,16 +25,15 @@ fn statement() -> String {
     for class in [&VERIFICATION].into_iter().chain(&STORAGE_CLASSES).chain([&STORAGE_COMMITMENT]) {
         writeln!(text, "| {} | {} | SCP |", class.name, class.uid).expect("written to memory");
     }
-    writeln!(text, "\nThe SCP of {} is also the requestor of its own associations.", STORAGE_COMMITMENT.name)
-        .expect("written to memory");
     text += "\nEverything else is refused in negotiation. Storage is level 2 (full): every attribute is kept as it came, and\n\
              nothing is coerced. An object is answered \"success\" when its file and its place in the queue are flushed to\n\
              the disk. The same object again is answered \"success\" and kept once; an object of a known SOP Instance UID with\n\
              other content is kept beside the first and marked.\n\n\
              The report on a storage commitment follows on the association of the request, at once. A peer that leaves before\n\
              it took the report, or refuses it there, is called where it has a `report_to`, with SCP role selection, until it\n\
-             takes it; the request survives power cuts. A peer without has to ask again. Objects that are not here fail with 0112, those of another SOP class\n\
-             with 0119.\n\n\
+             takes it; the request survives power cuts. A peer without has to ask again. Objects that are not here fail with\n\
+             0112, those of another SOP class with 0119. Where the configuration has `delete_read`, objects that were read are\n\
+             deleted when space is short, also committed ones.\n\n\
              ## Transfer syntaxes\n\n\
              For storage, the first of these that the peer proposes in a presentation context:\n\n\
              | transfer syntax | UID | lossless |\n|---|---|---|\n";
@@ -66,6 +65,7 @@ fn statement() -> String {
          | between messages | {} s |\n\
          | between the PDUs of a message | {} s |\n\
          | for one object to arrive | {} s |\n\
+         | until a report is tried again, doubled each time | {} s |\n\
          | implementation class UID | {IMPLEMENTATION_CLASS_UID} |\n\
          | asynchronous operations, extended negotiation, role selection, user identity | not supported, ignored |\n\n\
          Character sets are kept as they came. Security: no TLS; see the addresses and AE titles above.\n",
@@ -77,6 +77,7 @@ fn statement() -> String {
         limits.idle_timeout.as_secs(),
         limits.network_timeout.as_secs(),
         limits.object_timeout.as_secs(),
+        limits.report_retry.as_secs(),
     )
     .expect("written to memory");
     text

@@ -4,21 +4,25 @@
 //! ```text
 //! SPOOL/lock                       held by the one program that uses the spool
 //! SPOOL/incoming/*.part            objects that are still coming in; removed at the next start
-//! SPOOL/unread/NUMBER-UID-CONTENT[-differs].dcm
+//! SPOOL/unread/NUMBER-UID-CONTENT[-differs].dcm     from the network
+//! SPOOL/unread/NUMBER-CONTENT-CONTENT.film          from a folder or drive, whatever its format
 //! SPOOL/read/…                     the same names
+//! SPOOL/forgotten                  contents of files from folders that were deleted to make room, 16 bytes each
 //! SPOOL/commitments/…              what the listener owes to peers
 //! ```
 //! `NUMBER` is the order of arrival in 16 digits; `UID` and `CONTENT` are the first 128 bits of the SHA-256 of the SOP
 //! Instance UID and of what was received. Nothing from outside is ever part of a name. The folder that a file lies in
 //! is all the state there is: one rename both keeps an object and queues it, another one marks it as read.
 //!
+//! Where the configuration allows it, the read objects that came first are deleted when space is short, unread ones never.
+//!
 //! The same object again is kept once. Another content under a UID that is known is kept as well and marked `differs`.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +35,9 @@ use crate::domain::SopInstanceUid;
 
 /// How often the space is asked for while an object comes in.
 const BYTES_BETWEEN_SPACE_CHECKS: u64 = 4 << 20;
+
+/// Name of the file of what was deleted.
+const FORGOTTEN: &str = "forgotten";
 
 /// Space on the disk that is never filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,10 +115,29 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
+/// Where an object came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// A peer, under a SOP Instance UID.
+    Network,
+    /// A folder or drive: it is told from others by its content alone.
+    File,
+}
+
+impl Origin {
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Network => ".dcm",
+            Self::File => ".film",
+        }
+    }
+}
+
 /// An object of the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     number: u64,
+    origin: Origin,
     uid: Fingerprint,
     content: Fingerprint,
     /// Another object with the same SOP Instance UID but other content came before.
@@ -121,16 +147,18 @@ pub struct Stored {
 impl Stored {
     fn name(&self) -> String {
         let differs = if self.differs { "-differs" } else { "" };
-        format!("{:016}-{}-{}{differs}.dcm", self.number, self.uid, self.content)
+        format!("{:016}-{}-{}{differs}{}", self.number, self.uid, self.content, self.origin.ending())
     }
 
     /// `None` for a name that the spool does not give.
     fn parse(name: &str) -> Option<Self> {
-        let mut parts = name.strip_suffix(".dcm")?.split('-');
+        let of = |origin: Origin| Some((origin, name.strip_suffix(origin.ending())?));
+        let (origin, stem) = of(Origin::Network).or_else(|| of(Origin::File))?;
+        let mut parts = stem.split('-');
         let number = parts.next().filter(|digits| digits.len() == 16)?.parse().ok()?;
         let mut fingerprint = || u128::from_str_radix(parts.next()?, 16).ok().map(Fingerprint);
         let (uid, content) = (fingerprint()?, fingerprint()?);
-        let stored = Self { number, uid, content, differs: parts.next().is_some() };
+        let stored = Self { number, origin, uid, content, differs: parts.next().is_some() };
         (stored.name() == name).then_some(stored)
     }
 
@@ -161,6 +189,9 @@ struct Index {
     /// All objects that are known under a UID.
     known: HashMap<Fingerprint, Vec<Stored>>,
     unread: BTreeMap<u64, Stored>,
+    read: BTreeMap<u64, Stored>,
+    /// Contents of files from folders that were deleted.
+    forgotten: HashSet<Fingerprint>,
     /// When the last byte came, of unread objects that this program has received itself.
     arrivals: HashMap<u64, Instant>,
     next_number: u64,
@@ -174,6 +205,8 @@ pub struct Spool {
     unread: PathBuf,
     read: PathBuf,
     reserve: Reserve,
+    /// Read objects make room for new ones.
+    deletes_read: bool,
     index: Mutex<Index>,
     arrived: Condvar,
     next_part: AtomicU64,
@@ -213,11 +246,11 @@ impl Spool {
                 };
                 index.known.entry(stored.uid).or_default().push(stored.clone());
                 index.next_number = index.next_number.max(stored.number.saturating_add(1));
-                if is_unread {
-                    index.unread.insert(stored.number, stored);
-                }
+                let place = if is_unread { &mut index.unread } else { &mut index.read };
+                place.insert(stored.number, stored);
             }
         }
+        index.forgotten = read_forgotten(&folder.join(FORGOTTEN))?;
         // A rename that the last run had no time to flush counts from now on, so it has to last.
         for path in [folder, &unread, &read] {
             sync_folder(path)?;
@@ -231,11 +264,19 @@ impl Spool {
             unread,
             read,
             reserve,
+            deletes_read: false,
             index: Mutex::new(index),
             arrived: Condvar::new(),
             next_part: AtomicU64::new(0),
             _lock: lock,
         })
+    }
+
+    /// From now on the read objects that came first are deleted when space is short.
+    #[must_use]
+    pub fn deleting_read(mut self) -> Self {
+        self.deletes_read = true;
+        self
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
@@ -248,11 +289,55 @@ impl Spool {
         self.folder.join("commitments")
     }
 
-    /// Whether more may be taken in.
+    /// Whether more may be taken in; makes room where that is allowed.
     ///
     /// # Errors
     /// [`SpoolError::NoSpace`] when the reserve is reached, or when the disk cannot be asked.
     pub fn check_space(&self) -> Result<(), SpoolError> {
+        loop {
+            match self.measure_space() {
+                Err(SpoolError::NoSpace { .. }) if self.deletes_read && self.delete_first_read()? => {}
+                measured => return measured,
+            }
+        }
+    }
+
+    /// Deletes the read object that came first; `false` when there is none.
+    fn delete_first_read(&self) -> Result<bool, SpoolError> {
+        let mut index = self.index();
+        let Some((&number, stored)) = index.read.first_key_value() else { return Ok(false) };
+        let stored = stored.clone();
+        if stored.origin == Origin::File && !index.forgotten.contains(&stored.content) {
+            // First, or the file would be taken again from the folder that it came from.
+            let path = self.folder.join(FORGOTTEN);
+            let append = || {
+                let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+                file.write_all(&stored.content.0.to_be_bytes())?;
+                file.sync_all()
+            };
+            append().map_err(io_error("write to", &path))?;
+            sync_folder(&self.folder)?;
+            index.forgotten.insert(stored.content);
+        }
+        let path = self.read.join(stored.name());
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(io_error("remove", &path))?,
+        }
+        index.read.remove(&number);
+        if let Some(known) = index.known.get_mut(&stored.uid) {
+            known.retain(|other| other.number != number);
+            if known.is_empty() {
+                index.known.remove(&stored.uid);
+            }
+        }
+        // Some file systems count the space as free only then.
+        sync_folder(&self.read)?;
+        log::info!("deleted {}, which was read, to make room", path.display());
+        Ok(true)
+    }
+
+    fn measure_space(&self) -> Result<(), SpoolError> {
         let disk = rustix::fs::statvfs(&self.folder)
             .map_err(|error| io_error("find out how full the disk is below", &self.folder)(io::Error::from(error)))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
@@ -317,11 +402,22 @@ impl Spool {
             }
             renamed => renamed.map_err(io_error("move to the read ones", &from))?,
         }
-        index.unread.remove(&stored.number);
+        if let Some(stored) = index.unread.remove(&stored.number) {
+            index.read.insert(stored.number, stored);
+        }
         index.arrivals.remove(&stored.number);
         // Arrival first: an object in neither folder would be lost, one in both would be read twice.
         sync_folder(&self.read)?;
         sync_folder(&self.unread)
+    }
+
+    /// Whether a file of this content was taken before, also if it was read and deleted since.
+    pub fn has_file(&self, content: &Sha256) -> bool {
+        self.is_known_file(&self.index(), Fingerprint::of(content.clone()))
+    }
+
+    fn is_known_file(&self, index: &Index, content: Fingerprint) -> bool {
+        index.forgotten.contains(&content) || self.is_known(index, content, content)
     }
 
     /// The files of all objects with this UID that are in the spool, durably.
@@ -387,23 +483,39 @@ impl Incoming<'_> {
     ///
     /// # Errors
     /// When the disk does not take it; the object is then not in the spool.
-    pub fn keep(mut self, uid: &SopInstanceUid) -> Result<Kept, SpoolError> {
+    pub fn keep(self, uid: &SopInstanceUid) -> Result<Kept, SpoolError> {
+        self.keep_as(Some(Fingerprint::of_uid(uid)))
+    }
+
+    /// Keeps a file from a folder or drive and queues it for reading. On return both are durable.
+    ///
+    /// # Errors
+    /// When the disk does not take it; the file is then not in the spool.
+    pub fn keep_file(self) -> Result<Kept, SpoolError> {
+        self.keep_as(None)
+    }
+
+    fn keep_as(mut self, uid: Option<Fingerprint>) -> Result<Kept, SpoolError> {
         let arrival = Instant::now();
         let spool = self.spool;
-        let uid = Fingerprint::of_uid(uid);
         let content = Fingerprint::of(std::mem::take(&mut self.content));
-        if spool.is_known(&spool.index(), uid, content) {
+        let (origin, uid) = uid.map_or((Origin::File, content), |uid| (Origin::Network, uid));
+        let is_known = |index: &Index| match origin {
+            Origin::Network => spool.is_known(index, uid, content),
+            Origin::File => spool.is_known_file(index, content),
+        };
+        if is_known(&spool.index()) {
             return Ok(Kept::Again);
         }
         self.file.sync_all().map_err(io_error("flush", &self.path))?;
         let mut index = spool.index();
         // Another sender may have been faster.
-        if spool.is_known(&index, uid, content) {
+        if is_known(&index) {
             return Ok(Kept::Again);
         }
         let known = index.known.get(&uid).map_or(&[][..], Vec::as_slice);
         let differs = known.iter().any(|stored| stored.content != content);
-        let stored = Stored { number: index.next_number, uid, content, differs };
+        let stored = Stored { number: index.next_number, origin, uid, content, differs };
         let place = spool.unread.join(stored.name());
         fs::rename(&self.path, &place).map_err(io_error("move to the unread ones", &self.path))?;
         self.renamed = true;
@@ -433,6 +545,22 @@ impl Drop for Incoming<'_> {
             log::warn!("cannot remove {}: {error}", self.path.display());
         }
     }
+}
+
+/// The contents of the file at `path`; a record that was cut short is dropped.
+fn read_forgotten(path: &Path) -> Result<HashSet<Fingerprint>, SpoolError> {
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        opened => opened.map_err(io_error("open", path))?,
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    let (records, rest) = bytes.as_chunks::<16>();
+    if !rest.is_empty() {
+        let whole = (bytes.len() - rest.len()) as u64;
+        file.set_len(whole).and_then(|()| file.sync_all()).map_err(io_error("shorten", path))?;
+    }
+    Ok(records.iter().map(|record| Fingerprint(u128::from_be_bytes(*record))).collect())
 }
 
 /// Flushes the entries of a folder: a rename alone may be lost on a power cut.
@@ -564,6 +692,66 @@ mod tests {
         assert_eq!(outcomes.iter().filter(|kept| **kept == Kept::Again).count(), 15);
         assert_eq!(files(folder.path(), "unread").len(), 1);
         assert_eq!(files(folder.path(), "incoming").len(), 0);
+    }
+
+    fn keep_file(spool: &Spool, content: &[u8]) -> Kept {
+        let mut incoming = spool.receive().unwrap();
+        incoming.write(content).unwrap();
+        incoming.keep_file().unwrap()
+    }
+
+    #[test]
+    fn a_file_is_told_by_its_content_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        assert!(matches!(keep_file(&spool, b"film"), Kept::New(_)));
+        assert_eq!(keep_file(&spool, b"film"), Kept::Again);
+        assert!(spool.has_file(&Sha256::new_with_prefix(b"film")));
+        assert!(!spool.has_file(&Sha256::new_with_prefix(b"other")));
+        // An object from the network is another thing.
+        assert!(matches!(keep(&spool, "1.2", b"", b"film"), Kept::New(_)));
+        let names = files(folder.path(), "unread");
+        assert!(names[0].1.ends_with(".film") && names[1].1.ends_with(".dcm"), "{names:?}");
+        drop(spool);
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        assert_eq!((spool.unread_count(), keep_file(&spool, b"film")), (2, Kept::Again));
+    }
+
+    #[test]
+    fn only_read_objects_are_deleted_the_first_one_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let full = Reserve { bytes: u64::MAX, percent: 0 };
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        keep(&spool, "1.1", b"", b"first");
+        keep_file(&spool, b"second");
+        keep(&spool, "1.3", b"", b"third");
+        for _ in 0..2 {
+            spool.mark_read(&spool.first_unread().unwrap().0).unwrap();
+        }
+        drop(spool);
+        // Without leave nothing is deleted.
+        let spool = Spool::open(folder.path(), full).unwrap();
+        assert!(spool.check_space().is_err());
+        assert_eq!(files(folder.path(), "read").len(), 2);
+        let spool = spool.deleting_read();
+        assert!(spool.delete_first_read().unwrap());
+        assert!(files(folder.path(), "read")[0].1.starts_with("0000000000000002-"));
+        assert!(spool.find(&uid("1.1")).is_empty());
+        // All that may go has gone, and it is still too little.
+        assert!(spool.check_space().is_err());
+        assert_eq!((files(folder.path(), "read").len(), spool.unread_count()), (0, 1));
+        drop(spool);
+
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        assert_eq!(keep_file(&spool, b"second"), Kept::Again, "it was taken once, for good");
+        assert!(matches!(keep(&spool, "1.1", b"", b"first"), Kept::New(_)), "a peer that sends again wants it kept");
+        drop(spool);
+        // A power cut in the middle of a record.
+        let path = folder.path().join(FORGOTTEN);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [&whole[..], &[1, 2, 3]].concat()).unwrap();
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        assert_eq!((keep_file(&spool, b"second"), fs::read(&path).unwrap()), (Kept::Again, whole));
     }
 
     #[test]
