@@ -20,17 +20,17 @@ impl Watched {
     fn new(more: &str) -> Self {
         let place = Place::new("");
         let folder = place.config.parent().expect("a folder").join("films");
-        fs::create_dir(&folder).unwrap();
-        let text = fs::read_to_string(&place.config).unwrap();
+        fs::create_dir(&folder).expect("a folder");
+        let text = fs::read_to_string(&place.config).expect("a configuration");
         let table = format!("{more}\n[[folders]]\npath = {folder:?}\nsettle_s = 0\npoll_s = 1\n");
-        fs::write(&place.config, text + &table).unwrap();
+        fs::write(&place.config, text + &table).expect("written");
         Self { place, folder }
     }
 
     /// The contents that were kept, each of which has to be there once.
     fn kept(&self) -> BTreeSet<Vec<u8>> {
         let paths = self.place.unread();
-        let contents: BTreeSet<_> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+        let contents: BTreeSet<_> = paths.iter().map(|path| fs::read(path).expect("a kept file")).collect();
         assert_eq!(contents.len(), paths.len(), "a content was kept twice");
         contents
     }
@@ -128,7 +128,7 @@ impl Mounted {
         }
         let mounted = Self(at.to_owned());
         let read_only = Command::new("mount").args(["-o", "remount,bind,ro"]).arg(at).status();
-        assert!(read_only.unwrap().success());
+        assert!(read_only.expect("mount").success());
         Some(mounted)
     }
 }

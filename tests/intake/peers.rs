@@ -1,9 +1,12 @@
-//! Senders that others wrote: dcmtk and pynetdicom. `tests/run` installs them.
+//! Senders that others wrote: dcmtk, pynetdicom and Orthanc. `tests/run` installs them.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use lightbox::adapters::dicom::TRANSFER_SYNTAXES;
 use lightbox::adapters::file::{Limits, read_film};
@@ -157,7 +160,7 @@ fn a_peer_that_has_gone_is_called_with_its_report_also_after_a_power_cut() {
     let Some(_) = python() else { return };
     let place = Place::new("[limits]\nreport_retry_s = 1\n");
     // A port that nobody listens on yet.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let text = fs::read_to_string(&place.config).unwrap();
     let with_address = format!("[[listener.peers]]\nreport_to = \"127.0.0.1:{port}\"\n");
     fs::write(&place.config, text.replace("[[listener.peers]]\n", &with_address)).unwrap();
@@ -182,4 +185,79 @@ fn a_peer_that_has_gone_is_called_with_its_report_also_after_a_power_cut() {
     listening.wait_for("took the report on storage commitment 1.2.3.77 on a new association: 1 committed, 0 not here");
     assert!(listening.stop().success());
     assert_eq!(owed(), 0, "it is owed no longer");
+}
+
+/// A running Orthanc; it is killed when dropped.
+struct Orthanc {
+    process: std::process::Child,
+    http: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Orthanc {
+    /// One that knows `listening` as the modality "lightbox"; `None` when Orthanc is missing.
+    fn start(listening: &Listening) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ports = [(); 2]
+            .map(|()| TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port());
+        let config = serde_json::json!({
+            "StorageDirectory": folder.path().join("db"), "IndexDirectory": folder.path().join("db"),
+            "RemoteAccessAllowed": false, "AuthenticationEnabled": false, "Plugins": [],
+            "HttpPort": ports[0], "DicomPort": ports[1], "DicomAet": "XRAY1",
+            "DicomModalities": { "lightbox": ["LIGHTBOX", "127.0.0.1", listening.address.port()] },
+        });
+        let path = folder.path().join("orthanc.json");
+        fs::write(&path, config.to_string()).expect("written");
+        let log = fs::File::create(folder.path().join("log")).expect("a file");
+        let Ok(process) = Command::new("Orthanc").arg(path).stderr(log).spawn() else {
+            missing("Orthanc (orthanc)");
+            return None;
+        };
+        let http = SocketAddr::from(([127, 0, 0, 1], ports[0]));
+        let orthanc = Self { process, http, _folder: folder };
+        let start = Instant::now();
+        while TcpStream::connect(http).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(60), "Orthanc does not start");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(orthanc)
+    }
+
+    /// The body of its answer.
+    #[track_caller]
+    fn post(&self, path: &str, body: &[u8]) -> serde_json::Value {
+        let mut stream = TcpStream::connect(self.http).expect("a connection");
+        let head = format!("POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(&[head.as_bytes(), body].concat()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.lines().next().is_some_and(|line| line.contains(" 200 ")), "{answer}");
+        serde_json::from_str(body).expect("JSON")
+    }
+}
+
+impl Drop for Orthanc {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn orthanc_verifies_and_stores() {
+    let place = Place::new("");
+    let listening = place.start();
+    let Some(orthanc) = Orthanc::start(&listening) else { return };
+    orthanc.post("/modalities/lightbox/echo", b"{}");
+    let image = orthanc.post("/instances", &fs::read(fixture("chest-pa.dcm")).unwrap());
+    let image = image["ID"].as_str().unwrap().to_owned();
+    for _ in 0..2 {
+        let sent = orthanc.post("/modalities/lightbox/store", image.as_bytes());
+        assert_eq!((&sent["InstancesCount"], &sent["FailedInstancesCount"]), (&1.into(), &0.into()), "{sent}");
+    }
+    let kept = place.unread();
+    assert_eq!(kept.len(), 1, "the same image twice");
+    let limits = Limits::default();
+    assert_eq!(read_film(&kept[0], &limits), read_film(&fixture("chest-pa.dcm"), &limits));
 }

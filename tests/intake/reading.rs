@@ -26,8 +26,8 @@ impl Reading {
         let (readings, screens) = (folder.join("readings.jsonl"), folder.join("screens"));
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/released");
         let table = format!("[read]\nreadings = {readings:?}\nscreens = {screens:?}\nmodel = {model:?}\n");
-        let text = fs::read_to_string(&place.config).unwrap();
-        fs::write(&place.config, text + &table).unwrap();
+        let text = fs::read_to_string(&place.config).expect("a configuration");
+        fs::write(&place.config, text + &table).expect("written");
         Self { place, readings, screens }
     }
 
@@ -53,8 +53,8 @@ impl Reading {
 
     fn read(&self) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(self.place.spool.join("read"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name of ours"))
             .collect();
         names.sort();
         names
