@@ -11,6 +11,9 @@ use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
+use super::depthwise::{Window, depthwise};
+use super::norm::normalise;
+
 /// Channels of the last feature maps.
 pub const FEATURES: usize = 1280;
 /// Entries of torchvision's `features`.
@@ -47,18 +50,50 @@ impl ConvNorm {
     ///
     /// The second way scales the weights instead of the activations: the same function and the same gradients,
     /// at the cost of the convolution alone.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let Some(norm) = &self.norm else { return self.conv.forward(x) };
-        if x.device().is_autodiff() && norm.training.is_enabled() {
-            return norm.forward(self.conv.forward(x));
+    ///
+    /// `clip` puts ReLU6 behind it.
+    pub fn forward(&self, x: Tensor<4>, clip: bool) -> Tensor<4> {
+        match &self.norm {
+            Some(norm) if x.device().is_autodiff() && norm.training.is_enabled() => {
+                normalise(norm, self.convolve(x, self.conv.weight.val(), None), clip)
+            }
+            Some(norm) => clipped(self.with_running_statistics(norm, x), clip),
+            None => clipped(self.conv.forward(x), clip),
         }
+    }
+
+    fn with_running_statistics(&self, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
         let (scale, shift) = super::scale_and_shift(norm, &x.device());
         let weight = self.conv.weight.val();
         let weight = weight.clone() * scale.reshape([weight.dims()[0], 1, 1, 1]);
-        let pad = (self.conv.kernel_size[0] - 1) / 2;
-        let options = ConvOptions::new(self.conv.stride, [pad, pad], [1, 1], self.conv.groups);
-        conv2d(x, weight, Some(shift), options)
+        self.convolve(x, weight, Some(shift))
     }
+
+    fn convolve(&self, x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+        let stride = self.conv.stride;
+        if self.conv.groups > 1 {
+            let y = depthwise(x, weight, Window::centred(stride[0]));
+            let Some(bias) = bias else { return y };
+            let channels = bias.dims()[0];
+            return y + bias.reshape([1, channels, 1, 1]);
+        }
+        if self.conv.kernel_size == [1, 1] && bias.is_none() {
+            return pointwise(x, weight);
+        }
+        let pad = (self.conv.kernel_size[0] - 1) / 2;
+        conv2d(x, weight, bias, ConvOptions::new(stride, [pad, pad], [1, 1], 1))
+    }
+}
+
+/// A 1 × 1 convolution as the matrix product that it is: its gradients are matrix products too, where those of the
+/// stock convolution are convolutions with kernels as large as the film.
+fn pointwise(x: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
+    let ([n, input, h, w], [output, ..]) = (x.dims(), weight.dims());
+    weight.reshape([1, output, input]).matmul(x.reshape([n, input, h * w])).reshape([n, output, h, w])
+}
+
+fn clipped(x: Tensor<4>, clip: bool) -> Tensor<4> {
+    if clip { relu6(x) } else { x }
 }
 
 /// Clipped to 0 to 6.
@@ -104,12 +139,9 @@ impl Block {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let mut y = x.clone();
         for layer in [&self.expand, &self.depthwise].into_iter().flatten() {
-            y = relu6(layer.forward(y));
+            y = layer.forward(y, true);
         }
-        y = self.project.forward(y);
-        if self.activated {
-            y = relu6(y);
-        }
+        y = self.project.forward(y, self.activated);
         if self.residual { y + x } else { y }
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! Nothing here reads films or knows of recipes.
 
+pub mod depthwise;
+mod flex;
 pub(crate) mod fold;
 pub mod mobilenet_v2;
+pub mod norm;
 pub mod weights;
 
 use burn::module::{Flag, Module, ModuleMapper, Param};

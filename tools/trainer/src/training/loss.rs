@@ -12,7 +12,7 @@ use crate::data::Label;
 ///
 /// # Shapes
 /// Logits `[n, 3]` in the order of the classes; `n` labels.
-pub(super) fn loss(logits: Tensor<2>, labels: &[Label], smoothing: f32) -> Tensor<1> {
+pub fn loss(logits: Tensor<2>, labels: &[Label], smoothing: f32) -> Tensor<1> {
     let (device, count) = (logits.device(), labels.len());
     let mut targets = Vec::with_capacity(count * 3);
     let mut not_covid = Vec::with_capacity(count);

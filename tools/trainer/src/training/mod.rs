@@ -1,7 +1,7 @@
 //! The loop: batches in, averaged weights out, able to go on after a cut at any moment.
 
 mod checkpoint;
-mod loss;
+pub mod loss;
 mod progress;
 mod schedule;
 
