@@ -5,6 +5,7 @@
 
 pub mod augment;
 pub mod calibrate;
+pub mod crossval;
 pub mod data;
 pub mod evaluate;
 pub mod export;
@@ -16,5 +17,6 @@ pub mod paper;
 pub mod predict;
 pub mod preview;
 pub mod recipe;
+pub mod report;
 pub mod training;
 mod words;

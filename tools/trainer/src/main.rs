@@ -1,12 +1,18 @@
 //! The command line: arguments as typed, then one function of the library, then an exit code.
 
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use trainer::crossval;
+use trainer::crossval::fold::{self, FoldOrder};
+use trainer::crossval::start::{self, Start};
+use trainer::crossval::study::{self, Study};
 use trainer::evaluate::{Judged, refusals, report, table as figures, write_csv};
 use trainer::export;
-use trainer::paper::networks::table;
+use trainer::paper::networks::{Architecture, table};
 use trainer::recipe::Recipe;
 use trainer::training::{self, Order};
 
@@ -30,6 +36,13 @@ enum Command {
     Export(Export),
     /// Judge a model directory by the device's own engine.
     Evaluate(Evaluate),
+    /// Compare the paper's networks by cross-validation. A run that was cut goes on with --resume.
+    Crossval(Crossval),
+    /// Put runs of crossval beside the paper: report.json and one page, report.html.
+    Report(Report),
+    /// One fold of a comparison, run by it as a process of its own.
+    #[command(name = crossval::CHILD, hide = true)]
+    CrossvalFold(CrossvalFold),
     /// List the paper's five networks: layers, cut-offs, parameters.
     ///
     /// docs/paper-networks.md says how pretrained weights are brought in; Keras's HDF5 files are first turned into
@@ -141,6 +154,77 @@ struct Evaluate {
     threads: Option<u16>,
 }
 
+#[derive(Args)]
+struct Crossval {
+    /// What to compare on which films (TOML).
+    #[arg(long, value_name = "FILE")]
+    recipe: PathBuf,
+    /// Folder with manifest.csv, or with a folder for each class (and perhaps groups.csv: file, group_id).
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// ImageNet weights of a network (safetensors or PyTorch), or `random` to begin without.
+    #[arg(long, value_name = "NAME=FILE", num_args = 1.., value_parser = start::parse_pair, required = true)]
+    weights: Vec<(Architecture, Start)>,
+    /// Folder of the run: its record, activations, checkpoints and results.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Only these networks [default: those with --weights].
+    #[arg(long, value_name = "NAME", num_args = 1.., value_parser = study::network_named)]
+    network: Vec<Architecture>,
+    /// Take the folds from this CSV (file, fold) instead of making them.
+    #[arg(long, value_name = "FILE")]
+    folds: Option<PathBuf>,
+    /// Only these folds, from 0.
+    #[arg(long, value_name = "N", num_args = 1..)]
+    only_fold: Vec<usize>,
+    /// Folds side by side, each a process of one thread.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// Another input than the recipe's: rows × columns.
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    size: Option<(usize, usize)>,
+    /// Another number of epochs than the recipe's.
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Train the head alone, on pooled features: a hundredth of the work.
+    #[arg(long)]
+    head_only: bool,
+    /// Keep each fold's network as ONNX.
+    #[arg(long)]
+    export: bool,
+    /// Go on with the run in --out.
+    #[arg(long)]
+    resume: bool,
+}
+
+#[derive(Args)]
+struct Report {
+    /// Folders written by `trainer crossval`.
+    #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
+    runs: Vec<PathBuf>,
+    /// Folder for report.json and report.html.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+struct CrossvalFold {
+    #[arg(long)]
+    run: PathBuf,
+    #[arg(long, value_parser = study::network_named)]
+    network: Architecture,
+    #[arg(long)]
+    weights: String,
+    #[arg(long)]
+    fold: usize,
+}
+
+/// `200x266`
+fn size(text: &str) -> Result<(usize, usize), String> {
+    let sides = text.split_once('x').and_then(|(height, width)| Some((height.parse().ok()?, width.parse().ok()?)));
+    sides.ok_or_else(|| "expected rows x columns, for example 100x133".into())
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).format_timestamp(None).init();
@@ -159,6 +243,9 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Preview(preview) => run_preview(preview),
         Command::Export(export) => run_export(export),
         Command::Evaluate(evaluate) => run_evaluate(evaluate),
+        Command::Crossval(crossval) => run_crossval(crossval),
+        Command::Report(report) => run_report(report),
+        Command::CrossvalFold(fold) => run_crossval_fold(fold),
         Command::Networks(networks) => run_networks(&networks),
     }
 }
@@ -231,6 +318,46 @@ fn run_networks(networks: &Networks) -> Result<(), Box<dyn std::error::Error>> {
         println!("{}", serde_json::to_string_pretty(&table::rows())?);
     } else {
         print!("{}", table::table());
+    }
+    Ok(())
+}
+
+fn run_crossval(arguments: Crossval) -> Result<(), Box<dyn std::error::Error>> {
+    set_threads(Some(arguments.jobs))?;
+    let changes = study::Changes { size: arguments.size, epochs: arguments.epochs, head_only: arguments.head_only };
+    let starts: BTreeMap<Architecture, Start> = arguments.weights.into_iter().collect();
+    let networks = match arguments.network {
+        none if none.is_empty() => starts.keys().copied().collect(),
+        some => some,
+    };
+    let order = crossval::Order {
+        study: Study::read(&arguments.recipe, changes)?,
+        data: arguments.data,
+        starts,
+        networks,
+        folds: arguments.folds,
+        only: arguments.only_fold,
+        jobs: arguments.jobs.into(),
+        export: arguments.export,
+        out: arguments.out,
+        resume: arguments.resume,
+    };
+    crossval::run(&order)?;
+    println!("{}", order.out.display());
+    Ok(())
+}
+
+fn run_crossval_fold(arguments: CrossvalFold) -> Result<(), Box<dyn std::error::Error>> {
+    let start = Start::parse(&arguments.weights);
+    let order = FoldOrder { run: arguments.run, network: arguments.network, start, fold: arguments.fold };
+    // A line a step, for the parent; once it is gone, writing fails and ends this process too.
+    fold::learn(&order, |step| writeln!(std::io::stdout(), "{step}"))?;
+    Ok(())
+}
+
+fn run_report(arguments: Report) -> Result<(), Box<dyn std::error::Error>> {
+    for path in trainer::report::write(&trainer::report::report(&arguments.runs)?, &arguments.out)? {
+        println!("{}", path.display());
     }
     Ok(())
 }

@@ -322,15 +322,15 @@ impl Recipe {
     }
 }
 
-fn value(key: &str, found: impl ToString, expected: &str) -> RecipeError {
+pub(crate) fn value(key: &str, found: impl ToString, expected: &str) -> RecipeError {
     RecipeError::Value { key: key.into(), found: found.to_string(), expected: expected.into() }
 }
 
-fn within(key: &str, found: f64, low: f64, high: f64) -> Result<(), RecipeError> {
+pub(crate) fn within(key: &str, found: f64, low: f64, high: f64) -> Result<(), RecipeError> {
     if (low..=high).contains(&found) { Ok(()) } else { Err(value(key, found, &format!("{low} to {high}"))) }
 }
 
-fn counted(key: &str, found: usize, low: usize, high: usize) -> Result<(), RecipeError> {
+pub(crate) fn counted(key: &str, found: usize, low: usize, high: usize) -> Result<(), RecipeError> {
     if (low..=high).contains(&found) { Ok(()) } else { Err(value(key, found, &format!("{low} to {high}"))) }
 }
 

@@ -126,7 +126,7 @@ impl Weights {
     }
 
     /// Everything that a network has learned, running statistics included, by path in the module.
-    pub fn of(network: &Network) -> Self {
+    pub fn of(network: &impl Module) -> Self {
         struct Collect {
             path: Vec<String>,
             arrays: BTreeMap<String, Array>,
@@ -153,7 +153,7 @@ impl Weights {
     ///
     /// # Errors
     /// When a name is missing or left over, or a shape differs; all of them are listed.
-    pub fn put_into(mut self, network: Network) -> Result<Network, WeightsError> {
+    pub fn put_into<M: Module>(mut self, network: M) -> Result<M, WeightsError> {
         struct Put<'a> {
             path: Vec<String>,
             arrays: &'a mut BTreeMap<String, Array>,

@@ -1,4 +1,5 @@
 //! Generated films, weights and recipes, small enough to train on in seconds.
+#![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
