@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    Channels, DecisionRule, Finding, Fit, GreyScale, InputSpec, InputSpecError, Novelty, NoveltyError, OperatingPoint,
-    OperatingPointError,
+    Channels, DecisionRule, Finding, Fit, GreyScale, InputSpec, InputSpecError, LungLocator, LungLocatorError, Novelty,
+    NoveltyError, OperatingPoint, OperatingPointError,
 };
 
 /// The manifest's form; raised when a reader of the old form would misunderstand the new one.
@@ -40,6 +40,9 @@ pub enum ManifestError {
     /// The measure of novelty cannot be used.
     #[error("out_of_distribution: {0}")]
     Novelty(#[from] NoveltyError),
+    /// The lung locator cannot be used.
+    #[error("lungs: {0}")]
+    Lungs(#[from] LungLocatorError),
 }
 
 /// The manifest as it stands in the file.
@@ -65,6 +68,9 @@ pub struct ManifestFile {
     /// How to tell a film unlike those learned from; absent where that was not fitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_of_distribution: Option<NoveltyEntry>,
+    /// How to find the lungs; absent where that was not fitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lungs: Option<LungsEntry>,
     /// What the network was trained on and how: counts by source and class, recipe, seed.
     pub training: serde_json::Value,
     /// How well it does: held-out groups and external images, by source.
@@ -147,6 +153,20 @@ pub struct NoveltyEntry {
     pub limit: f32,
 }
 
+/// Where the lungs are, as a linear function of the features.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LungsEntry {
+    /// A row for each edge (left, top, right and bottom of the right lung, then of the left), as long as the features.
+    pub weights: Vec<Vec<f32>>,
+    /// Added, one an edge; the sum is a fraction of the width or height of what the network sees.
+    pub offsets: Vec<f32>,
+    /// Smallest and largest width that a lung can have, likewise; films on which one has another are refused.
+    pub width: [f32; 2],
+    /// Smallest and largest height.
+    pub height: [f32; 2],
+}
+
 /// One file of the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -211,12 +231,16 @@ impl TryFrom<ManifestFile> for Manifest {
             .out_of_distribution
             .map(|entry| Novelty::new(entry.mean, entry.projection, entry.residual_variance, entry.limit))
             .transpose()?;
+        let lungs = file
+            .lungs
+            .map(|entry| LungLocator::new(entry.weights, &entry.offsets, entry.width, entry.height))
+            .transpose()?;
         Ok(Self {
             input: input(&file.input)?,
             input_name: file.input.name,
             outputs: file.outputs,
             positions: positions(&file.labels)?,
-            rule: DecisionRule { temperature, operating_point, novelty },
+            rule: DecisionRule { temperature, operating_point, novelty, lungs },
             name: file.name,
             version: file.version,
         })
@@ -317,6 +341,10 @@ mod tests {
             "out_of_distribution": {
                 "mean": [1.0, 0.0], "projection": [[0.5, 0.0]], "residual_variance": 2.0, "limit": 9.0
             },
+            "lungs": {
+                "weights": vec![[0.0, 0.5]; 8], "offsets": [0.1, 0.1, 0.4, 0.8, 0.6, 0.1, 0.9, 0.8],
+                "width": [0.2, 0.6], "height": [0.3, 1.0]
+            },
             "training": {},
             "metrics": {},
             "files": {"model.onnx": {"sha256": "00"}}
@@ -376,6 +404,11 @@ mod tests {
             "/out_of_distribution/projection",
             json!([[1.0]]),
             "out_of_distribution: projection row 0 has 1 values, expected 2 finite ones, not all zero",
+        );
+        check(
+            "/lungs/weights",
+            json!([[1.0, 1.0]]),
+            "lungs: weights have 1 rows and offsets 8 values, expected 8 of each: four edges of two lungs",
         );
         check("/out_of_distribution/limit", json!(-1.0), "out_of_distribution: limit is -1, expected a number above 0");
         let mut manifest = example();

@@ -47,6 +47,7 @@ pub fn summarise(bundle: &VerifiedBundle) -> Vec<Line> {
     line("normal_above", point.normal_above().get().to_string());
     let limit = rule.novelty.as_ref().map_or_else(|| "none".to_owned(), |novelty| novelty.limit().to_string());
     line("novelty limit", limit);
+    line("finds the lungs", if rule.lungs.is_some() { "yes" } else { "no" }.to_owned());
     line("golden films", bundle.golden().films.len().to_string());
     if contents.audit.is_empty() {
         line("audit", "none".to_owned());

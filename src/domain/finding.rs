@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Novelty;
+use super::{LungLocator, Novelty};
 
 /// The classes of Apostolopoulos & Mpesiana 2020.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -198,6 +198,8 @@ pub struct DecisionRule {
     pub operating_point: OperatingPoint,
     /// How films unlike those learned from are told, where that was fitted.
     pub novelty: Option<Novelty>,
+    /// How the lungs are found, where that was fitted.
+    pub lungs: Option<LungLocator>,
 }
 
 #[cfg(test)]

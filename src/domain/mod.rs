@@ -3,6 +3,7 @@
 mod ae_title;
 mod finding;
 mod frame;
+mod lungs;
 mod novelty;
 mod radiograph;
 mod tensor;
@@ -14,6 +15,7 @@ pub use finding::{
     DecisionRule, Finding, OperatingPoint, OperatingPointError, Probabilities, Probability, ProbabilityError,
 };
 pub use frame::Frame;
+pub use lungs::{LungLocator, LungLocatorError, Lungs, Region};
 pub use novelty::{Novelty, NoveltyError};
 pub use radiograph::{Acquired, GreyImage, GreyImageError, Modality, Radiograph, ViewPosition};
 pub use tensor::{Channels, Fit, GreyScale, InputSpec, InputSpecError, ModelInput, ModelOutput, SaliencyMap, Window};

@@ -50,6 +50,8 @@ pub enum Reason {
     Clipped,
     /// Colours: a photograph.
     ColourPicture,
+    /// No lungs where a frontal chest film has them.
+    LungsNotFound,
     /// Unlike the films that the network has learned from.
     OutOfDistribution,
     // The reading
@@ -63,7 +65,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::CannotOpen,
         Self::NotAFile,
         Self::EmptyFile,
@@ -84,6 +86,7 @@ impl Reason {
         Self::Blank,
         Self::Clipped,
         Self::ColourPicture,
+        Self::LungsNotFound,
         Self::OutOfDistribution,
         Self::BetweenThresholds,
         Self::PneumoniaOrNormal,
@@ -118,6 +121,7 @@ impl Reason {
             Self::Blank => "blank",
             Self::Clipped => "clipped",
             Self::ColourPicture => "colour-picture",
+            Self::LungsNotFound => "lungs-not-found",
             Self::OutOfDistribution => "out-of-distribution",
             Self::BetweenThresholds => "between-thresholds",
             Self::PneumoniaOrNormal => "pneumonia-or-normal",
@@ -148,6 +152,7 @@ impl Reason {
             Self::Blank => "The picture shows nothing",
             Self::Clipped => "Over- or underexposed",
             Self::ColourPicture => "A colour picture, not a film",
+            Self::LungsNotFound => "No lungs where a chest film has them",
             Self::OutOfDistribution => "Unlike the chest films learned from",
             Self::BetweenThresholds => "Not clearly Covid-19, not clearly without",
             Self::PneumoniaOrNormal => "Pneumonia or normal: too close to call",
@@ -166,7 +171,9 @@ impl Reason {
             Self::UnknownFormat => "Use DICOM, PNG, JPEG, TIFF or BMP",
             Self::UnsupportedEncoding => "Export uncompressed or as JPEG",
             Self::NoPixelData => "Send the image, not the report",
-            Self::WrongModality | Self::WrongBodyPart | Self::OutOfDistribution => "Use a frontal chest radiograph",
+            Self::WrongModality | Self::WrongBodyPart | Self::LungsNotFound | Self::OutOfDistribution => {
+                "Use a frontal chest radiograph"
+            }
             Self::LateralView => "Use the PA or AP view",
             Self::TooSmall => "Export the film at full size",
             Self::BadShape => "Use the whole film, uncropped",

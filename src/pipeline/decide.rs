@@ -6,9 +6,19 @@ use crate::domain::{
 
 /// Says what a network's answer means under the rule that was shipped with it.
 ///
-/// A film unlike those learned from is rejected whatever the network says of it; an answer that is no number is a
-/// doubt; else the operating point decides.
+/// A film without lungs, and one unlike those learned from, are rejected whatever the network says of them; an answer
+/// that is no number is a doubt; else the operating point decides.
 pub fn decide(output: &ModelOutput, rule: &DecisionRule) -> Reading {
+    if let Some(locator) = &rule.lungs {
+        match locator.locate(&output.features) {
+            None => return draw_lines(None, &rule.operating_point),
+            Some(lungs) => {
+                if let Some(objection) = locator.objection(&lungs) {
+                    return Reading::rejected(Rejection::new(Reason::LungsNotFound, objection));
+                }
+            }
+        }
+    }
     if let Some(novelty) = &rule.novelty {
         match novelty.score(&output.features) {
             None => return draw_lines(None, &rule.operating_point),
@@ -56,7 +66,7 @@ fn without_covid(p: Probabilities, at: &OperatingPoint) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Novelty, SaliencyMap};
+    use crate::domain::{LungLocator, Novelty, SaliencyMap};
 
     fn point() -> OperatingPoint {
         OperatingPoint::new(0.2, 0.7, 0.4, 0.6).expect("in order")
@@ -124,7 +134,24 @@ mod tests {
     }
 
     fn rule(novelty: Option<Novelty>) -> DecisionRule {
-        DecisionRule { temperature: 1.0, operating_point: point(), novelty }
+        DecisionRule { temperature: 1.0, operating_point: point(), novelty, lungs: None }
+    }
+
+    #[test]
+    fn a_film_without_lungs_is_rejected_as_such_before_anything_else_is_asked() {
+        // The feature is the lower edge of both lungs.
+        let mut weights = vec![vec![0.0]; 8];
+        (weights[3], weights[7]) = (vec![1.0], vec![1.0]);
+        let offsets = [0.1, 0.0, 0.4, 0.0, 0.6, 0.0, 0.9, 0.0];
+        let lungs = LungLocator::new(weights, &offsets, [0.2, 0.5], [0.3, 1.0]).ok();
+        let rule = DecisionRule { lungs, ..rule(Novelty::new(vec![0.0], vec![], 1.0, 0.9).ok()) };
+        let found = decide(&answer([0.0, 0.0, 9.0], &[0.8]), &rule);
+        assert_eq!(found.verdict, Verdict::Found(Finding::Normal));
+        let flat = decide(&answer([0.0, 0.0, 9.0], &[0.1]), &rule);
+        let detail = "height of the right lung 0.10 of the picture, expected 0.30 to 1.00";
+        assert_eq!(flat.verdict, Verdict::Rejected(Rejection::new(Reason::LungsNotFound, detail)));
+        let no_number = decide(&answer([0.0, 0.0, 9.0], &[f32::NAN]), &rule);
+        assert_eq!(no_number.verdict, Verdict::Indeterminate(Doubt::ModelFault));
     }
 
     #[test]
