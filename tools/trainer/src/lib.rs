@@ -3,6 +3,7 @@
 //! `recipe` says how; `data` and `augment` make batches; `network` and `training` learn; `export` writes what the
 //! device reads. Films are brought to the network's shape by Lightbox's own `preprocess`, here as on the device.
 
+pub mod audit;
 pub mod augment;
 pub mod calibrate;
 pub mod crossval;
@@ -10,6 +11,7 @@ pub mod data;
 pub mod evaluate;
 pub mod export;
 mod files;
+pub mod lungs;
 pub mod metrics;
 pub mod network;
 pub mod novelty;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use trainer::audit;
 use trainer::crossval;
 use trainer::crossval::fold::{self, FoldOrder};
 use trainer::crossval::start::{self, Start};
@@ -34,6 +35,8 @@ enum Command {
     Preview(Preview),
     /// Write a model directory from trained weights: network, calibration, figures, card.
     Export(Export),
+    /// Fit anew what is around a model's network: lines, temperature, novelty, lungs, figures, card.
+    Refit(Refit),
     /// Judge a model directory by the device's own engine.
     Evaluate(Evaluate),
     /// Compare the paper's networks by cross-validation. A run that was cut goes on with --resume.
@@ -43,6 +46,8 @@ enum Command {
     /// One fold of a comparison, run by it as a process of its own.
     #[command(name = crossval::CHILD, hide = true)]
     CrossvalFold(CrossvalFold),
+    /// Ask of a model whether it reads lungs or hospitals: sources left out, lungs blacked out, source probe, saliency.
+    Audit(Audit),
     /// List the paper's five networks: layers, cut-offs, parameters.
     ///
     /// docs/paper-networks.md says how pretrained weights are brought in; Keras's HDF5 files are first turned into
@@ -112,6 +117,25 @@ struct Export {
     /// The model directory to write; an older model in it is replaced.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Draw the lines as [operating_point] of this recipe asks, in place of the one trained by.
+    #[arg(long, value_name = "FILE")]
+    lines_of: Option<PathBuf>,
+    /// Threads [default: one a processor].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+}
+
+#[derive(Args)]
+struct Refit {
+    /// The model directory; its network stays as it is.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// The folder that it was trained on.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The model directory to write [default: the same].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Draw the lines as [operating_point] of this recipe asks, in place of the one trained by.
     #[arg(long, value_name = "FILE")]
     lines_of: Option<PathBuf>,
@@ -225,6 +249,28 @@ fn size(text: &str) -> Result<(usize, usize), String> {
     sides.ok_or_else(|| "expected rows x columns, for example 100x133".into())
 }
 
+#[derive(Args)]
+struct Audit {
+    /// The model directory.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Folder with manifest.csv and the films, and with lungs.csv where lungs are known.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// A model directory of the same recipe trained with --leave-out (may be given more than once).
+    #[arg(long, value_name = "DIR")]
+    left_out: Vec<PathBuf>,
+    /// A folder of pictures that are no frontal chest films.
+    #[arg(long, value_name = "DIR")]
+    unlike: Option<PathBuf>,
+    /// Folder for audit.json and audit.html.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Threads [default: one a processor].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).format_timestamp(None).init();
@@ -242,10 +288,12 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Train(train) => run_train(train),
         Command::Preview(preview) => run_preview(preview),
         Command::Export(export) => run_export(export),
+        Command::Refit(refit) => run_refit(refit),
         Command::Evaluate(evaluate) => run_evaluate(evaluate),
         Command::Crossval(crossval) => run_crossval(crossval),
         Command::Report(report) => run_report(report),
         Command::CrossvalFold(fold) => run_crossval_fold(fold),
+        Command::Audit(audit) => run_audit(audit),
         Command::Networks(networks) => run_networks(&networks),
     }
 }
@@ -283,6 +331,18 @@ fn run_export(export: Export) -> Result<(), Box<dyn std::error::Error>> {
     let operating_point = recipe.map(|recipe| recipe.file.operating_point);
     let order = export::Order { weights: export.weights, data: export.data, out: export.out, operating_point };
     let (held_out, external) = export::export(&order)?;
+    println!("Held-out patients:\n\n{}\nExternal films:\n\n{}", figures(&held_out), figures(&external));
+    println!("{}", order.out.display());
+    Ok(())
+}
+
+fn run_refit(refit: Refit) -> Result<(), Box<dyn std::error::Error>> {
+    set_threads(refit.threads)?;
+    let recipe = refit.lines_of.as_deref().map(Recipe::read).transpose()?;
+    let operating_point = recipe.map(|recipe| recipe.file.operating_point);
+    let out = refit.out.unwrap_or_else(|| refit.model.clone());
+    let order = export::Refit { model: refit.model, data: refit.data, out, operating_point };
+    let (held_out, external) = export::refit(&order)?;
     println!("Held-out patients:\n\n{}\nExternal films:\n\n{}", figures(&held_out), figures(&external));
     println!("{}", order.out.display());
     Ok(())
@@ -359,6 +419,19 @@ fn run_report(arguments: Report) -> Result<(), Box<dyn std::error::Error>> {
     for path in trainer::report::write(&trainer::report::report(&arguments.runs)?, &arguments.out)? {
         println!("{}", path.display());
     }
+    Ok(())
+}
+
+fn run_audit(order: Audit) -> Result<(), Box<dyn std::error::Error>> {
+    set_threads(order.threads)?;
+    let audit = audit::audit(&audit::Order {
+        model: order.model,
+        data: order.data,
+        left_out: order.left_out,
+        unlike: order.unlike,
+    })?;
+    audit::write(&audit, &order.out)?;
+    println!("{}", order.out.join("audit.html").display());
     Ok(())
 }
 

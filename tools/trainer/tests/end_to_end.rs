@@ -116,6 +116,13 @@ fn exports_and_judges(folder: &Path, data: &Path, run: &Path) {
     succeeds(&mut export());
     assert!(first == fs::read(model.join("manifest.json")).expect("a manifest"), "a second export differs");
 
+    // And fitted anew around the same network.
+    let again = folder.join("again");
+    let mut refit = trainer();
+    refit.arg("refit").arg("--model").arg(&model).arg("--data").arg(data).arg("--out").arg(&again);
+    succeeds(refit.args(["--threads", "1"]));
+    assert!(first == fs::read(again.join("manifest.json")).expect("a manifest"), "fitted anew it differs");
+
     let (json, csv) = (folder.join("report.json"), folder.join("films.csv"));
     let evaluate = || {
         let mut command = trainer();

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Precision;
 use crate::evaluate::{Report, table};
+use crate::lungs::LocatorQuality;
 use crate::metrics::Rate;
 
 /// External sources that were also learned from.
@@ -22,7 +23,13 @@ fn known_sources(films: &Value) -> Vec<&str> {
 }
 
 /// The card of the model that `file` describes.
-pub(super) fn card(file: &ManifestFile, held_out: &Report, external: &Report, precision: &Precision) -> String {
+pub(super) fn card(
+    file: &ManifestFile,
+    held_out: &Report,
+    external: &Report,
+    precision: &Precision,
+    locator: Option<&LocatorQuality>,
+) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "# {} {}\n", file.name, file.version);
     let _ = writeln!(
@@ -146,6 +153,17 @@ pub(super) fn card(file: &ManifestFile, held_out: &Report, external: &Report, pr
         None => {
             let _ = writeln!(text, "- Films unlike the training films are not recognised as such.");
         }
+    }
+    if let Some(quality) = locator {
+        let _ = writeln!(
+            text,
+            "- The lungs are found by a linear function of the features that tell films apart. On patients that it was \
+             not fitted to (five folds of {} films) the box around both overlaps the radiologists' by {:.0} % on average \
+             and by {:.0} % or more on nine films of ten. A film on which no box of a lung's size is found is refused.",
+            quality.films,
+            quality.mean_overlap * 100.0,
+            quality.tenth_overlap * 100.0
+        );
     }
     let _ = writeln!(
         text,

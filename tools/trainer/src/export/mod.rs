@@ -15,20 +15,23 @@ use burn::module::Module;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use lightbox::bundle::manifest::{
-    CalibrationEntry, FileEntry, InputEntry, ManifestFile, NoveltyEntry, OperatingPointEntry, OutputsEntry, SCHEMA,
+    CalibrationEntry, FileEntry, InputEntry, LungsEntry, ManifestFile, NoveltyEntry, OperatingPointEntry, OutputsEntry,
+    SCHEMA,
 };
 use lightbox::bundle::{self, CARD, MANIFEST, MANIFEST_DIGEST, NETWORK, VerifiedModel};
-use lightbox::domain::{Finding, InputSpec, NoveltyError};
+use lightbox::domain::{Finding, InputSpec, ModelInput, NoveltyError};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::calibrate::{self, Calibration, CalibrationError, HeldOut};
 use crate::data::split::{self, Named, Parts};
 use crate::data::{DataError, films, manifest};
 use crate::evaluate::{self, Judged, Report};
+use crate::lungs::{self, LocatorQuality};
 use crate::network::Network;
 use crate::network::weights::{Weights, WeightsError};
 use crate::novelty;
-use crate::predict::{PredictError, Prediction, predict};
+use crate::predict::{PredictError, Prediction, predict, predict_altered};
 use crate::recipe::{OperatingPointFile, Recipe, RecipeError, RecipeFile};
 
 use graph::GraphError;
@@ -46,6 +49,19 @@ pub struct Order {
     /// The folder that the weights were trained on.
     pub data: PathBuf,
     /// The model directory; replaced if it is one already.
+    pub out: PathBuf,
+    /// Where to draw the lines, in place of what the recipe of the training says.
+    pub operating_point: Option<OperatingPointFile>,
+}
+
+/// What to fit anew around a network.
+#[derive(Clone, Debug)]
+pub struct Refit {
+    /// The model directory that the network is taken from.
+    pub model: PathBuf,
+    /// The folder that it was trained on.
+    pub data: PathBuf,
+    /// The model directory to write; replaced if it is one already, and may be the same.
     pub out: PathBuf,
     /// Where to draw the lines, in place of what the recipe of the training says.
     pub operating_point: Option<OperatingPointFile>,
@@ -111,6 +127,13 @@ pub struct Trained {
     /// Batch normalisation still in place.
     pub network: Network,
     /// How it was trained.
+    pub origin: Origin,
+}
+
+/// How a network came about.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// How it was trained.
     pub recipe: Recipe,
     /// Of the split and the draws.
     pub seed: u64,
@@ -131,7 +154,7 @@ pub fn read_trained(path: &Path) -> Result<Trained, ExportError> {
     };
     let (seed, step) = (number("seed")?, number("step")? as usize);
     let network = weights.put_into(Network::new(0.0, &Device::flex()))?;
-    Ok(Trained { network, recipe: file.try_into()?, seed, step })
+    Ok(Trained { network, origin: Origin { recipe: file.try_into()?, seed, step } })
 }
 
 /// Exports as ordered and returns the figures on held-out and external films.
@@ -141,67 +164,112 @@ pub fn read_trained(path: &Path) -> Result<Trained, ExportError> {
 pub fn export(order: &Order) -> Result<(Report, Report), ExportError> {
     let mut trained = read_trained(&order.weights)?;
     if let Some(rates) = &order.operating_point {
-        trained.recipe.file.operating_point = rates.clone();
+        trained.origin.recipe.file.operating_point = rates.clone();
     }
+    let origin = &trained.origin;
     refuse_other_folder(&order.out)?;
-    let parts = split::split(manifest::read(&order.data)?, &trained.recipe, trained.seed)?;
-    let folder = beside(&order.out, "new");
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).map_err(io_error(&folder))?;
+    let parts = split::split(manifest::read(&order.data)?, &origin.recipe, origin.seed)?;
 
     let single = trained.network.folded();
     let half = single.clone().rounded_to_f16();
-    let spec = &trained.recipe.input;
+    let spec = &origin.recipe.input;
     let network = graph::write(&half, spec.height(), spec.width())?;
-    crate::files::replace(&folder.join(NETWORK), &network).map_err(io_error(&folder))?;
+    let place = Place { data: &order.data, out: &order.out };
+    describe(&place, &network, origin, &parts, |model| {
+        compare_precision(&single, &half, model, &order.data, &parts.held_out)
+    })
+}
+
+/// Fits everything around the network of the model in `model` anew, and writes it with that to `order.out`: lines,
+/// temperature, novelty, lungs, figures, card. The network stays as it is, byte for byte.
+///
+/// # Errors
+/// As [`export`].
+pub fn refit(order: &Refit) -> Result<(Report, Report), ExportError> {
+    let path = order.model.join(MANIFEST);
+    let missing = |key| ExportError::NoMetadata { path: path.clone(), key };
+    let model = crate::predict::open(&order.model)?;
+    let bytes = fs::read(&path).map_err(io_error(&path))?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes)?;
+    let mut origin = origin_of(&order.model)?;
+    if let Some(rates) = &order.operating_point {
+        origin.recipe.file.operating_point = rates.clone();
+    }
+    refuse_other_folder(&order.out)?;
+    let parts = split::split(manifest::read(&order.data)?, &origin.recipe, origin.seed)?;
+    let precision: Precision = serde_json::from_value(value["metrics"]["half_precision"].clone())
+        .map_err(|_| missing("metrics.half_precision"))?;
+    let place = Place { data: &order.data, out: &order.out };
+    describe(&place, model.network(), &origin, &parts, |_| Ok(precision))
+}
+
+struct Place<'a> {
+    data: &'a Path,
+    out: &'a Path,
+}
+
+/// Writes the model directory around `network`.
+fn describe(
+    place: &Place<'_>,
+    network: &[u8],
+    origin: &Origin,
+    parts: &Parts,
+    precision: impl FnOnce(&VerifiedModel) -> Result<Precision, ExportError>,
+) -> Result<(Report, Report), ExportError> {
+    let (data, folder) = (place.data, beside(place.out, "new"));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).map_err(io_error(&folder))?;
+    crate::files::replace(&folder.join(NETWORK), network).map_err(io_error(&folder))?;
 
     // A manifest that decides nothing yet, so that the engine takes the model.
-    let mut file = manifest_file(&trained, &Calibration::undecided());
+    let mut file = manifest_file(origin, &Calibration::undecided());
     write_manifest(&folder, &mut file)?;
     let model = crate::predict::open(&folder)?;
-    let held_out = predict(&model, &order.data, &parts.held_out, "held-out films")?;
-    let external = predict(&model, &order.data, &parts.external, "external films")?;
-    let chosen = split::thinned(&parts.training, USUAL_FILMS, trained.seed);
+    let held_out = predict(&model, data, &parts.held_out, "held-out films")?;
+    let external = predict(&model, data, &parts.external, "external films")?;
+    let chosen = split::thinned(&parts.training, USUAL_FILMS, origin.seed);
     let usual: Vec<Named> = chosen.into_iter().map(|i| parts.training[i].clone()).collect();
-    let usual = predict(&model, &order.data, &usual, "training films")?;
+    let usual = predict(&model, data, &usual, "training films")?;
 
-    let calibration = calibrate::calibrate(&answers(&held_out), &trained.recipe.file.operating_point)?;
-    file = manifest_file(&trained, &calibration);
-    file.out_of_distribution = fit_novelty(&usual, &trained.recipe)?;
-    file.training = training_summary(&trained, &parts, &calibration);
+    let found = fit_lungs(&model, data, &parts.training, &usual)?;
+    let calibration = calibrate::calibrate(&answers(&held_out), &origin.recipe.file.operating_point)?;
+    file = manifest_file(origin, &calibration);
+    file.out_of_distribution = fit_novelty(&usual, &origin.recipe)?;
+    let quality = found.as_ref().map(|(_, quality)| *quality);
+    file.lungs = found.map(|(entry, _)| entry);
+    file.training = training_summary(origin, parts, &calibration);
     write_manifest(&folder, &mut file)?;
 
     let model = crate::predict::open(&folder)?;
     let held_out_judged = evaluate::judge(&held_out, &model.manifest().rule);
     let external_judged = evaluate::judge(&external, &model.manifest().rule);
     let (held_out_report, external_report) = (evaluate::report(&held_out_judged), evaluate::report(&external_judged));
-    let precision = compare_precision(&single, &half, &model, &order.data, &parts.held_out)?;
+    let precision = precision(&model)?;
     file.metrics = json!({
         "held_out": held_out_report,
         "external": external_report,
-        "half_precision": {
-            "films": precision.films,
-            "max_probability_difference_to_single": precision.to_single,
-            "max_probability_difference_of_engine": precision.of_engine,
-        },
+        "lung_locator": quality,
+        "half_precision": precision,
     });
-    let text = card::card(&file, &held_out_report, &external_report, &precision);
+    let text = card::card(&file, &held_out_report, &external_report, &precision, quality.as_ref());
     let path = folder.join(CARD);
     crate::files::replace(&path, text.as_bytes()).map_err(io_error(&path))?;
     write_manifest(&folder, &mut file)?;
     crate::predict::open(&folder)?;
-    swap(&folder, &order.out)?;
+    swap(&folder, place.out)?;
     Ok((held_out_report, external_report))
 }
 
 /// Half precision against single, and the engine against burn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Precision {
     /// Films compared.
     pub(crate) films: usize,
     /// Largest difference of a probability between weights in half and in single precision.
+    #[serde(rename = "max_probability_difference_to_single")]
     pub(crate) to_single: f64,
     /// Largest difference of a probability between the engine and burn on the same weights.
+    #[serde(rename = "max_probability_difference_of_engine")]
     pub(crate) of_engine: f64,
 }
 
@@ -257,6 +325,39 @@ fn answers(predictions: &[Prediction]) -> Vec<HeldOut> {
         .collect()
 }
 
+/// Fits the lung locator to the training films whose lungs are known, and to their mirror images.
+fn fit_lungs(
+    model: &VerifiedModel,
+    data: &Path,
+    training: &[Named],
+    usual: &[Prediction],
+) -> Result<Option<(LungsEntry, LocatorQuality)>, ExportError> {
+    let boxes = lungs::read(data)?;
+    let known: Vec<Named> = training.iter().filter(|n| boxes.contains_key(&n.row.file)).cloned().collect();
+    let mut examples = Vec::new();
+    for mirrored in [false, true] {
+        let what = if mirrored { "films with known lungs, mirrored" } else { "films with known lungs" };
+        let alter = |_: &Named, input: ModelInput| if mirrored { mirror(input) } else { input };
+        for (prediction, seen) in predict_altered(model, data, &known, what, alter)? {
+            let (Ok(output), Some(seen)) = (prediction.answer, seen) else { continue };
+            let lungs = boxes[&prediction.film.row.file].in_window(&seen);
+            examples.push(lungs::Example {
+                features: output.features,
+                lungs: if mirrored { lungs::mirrored(&lungs) } else { lungs },
+                group: prediction.film.row.group,
+            });
+        }
+    }
+    let usual: Vec<Vec<f32>> = usual.iter().filter_map(|p| Some(p.answer.as_ref().ok()?.features.clone())).collect();
+    Ok(lungs::fit(&examples, &usual))
+}
+
+fn mirror(mut input: ModelInput) -> ModelInput {
+    let width = input.shape[3];
+    input.values.chunks_exact_mut(width).for_each(<[f32]>::reverse);
+    input
+}
+
 fn fit_novelty(usual: &[Prediction], recipe: &Recipe) -> Result<Option<NoveltyEntry>, ExportError> {
     let mut by_source: BTreeMap<&str, Vec<Vec<f32>>> = BTreeMap::new();
     for prediction in usual {
@@ -282,12 +383,12 @@ impl Calibration {
     }
 }
 
-fn manifest_file(trained: &Trained, calibration: &Calibration) -> ManifestFile {
+fn manifest_file(origin: &Origin, calibration: &Calibration) -> ManifestFile {
     ManifestFile {
         schema: SCHEMA,
-        name: trained.recipe.file.name.clone(),
-        version: trained.recipe.file.version.clone(),
-        input: InputEntry::from((graph::INPUT, &trained.recipe.input)),
+        name: origin.recipe.file.name.clone(),
+        version: origin.recipe.file.version.clone(),
+        input: InputEntry::from((graph::INPUT, &origin.recipe.input)),
         outputs: OutputsEntry {
             logits: graph::LOGITS.into(),
             maps: graph::MAPS.into(),
@@ -303,13 +404,14 @@ fn manifest_file(trained: &Trained, calibration: &Calibration) -> ManifestFile {
             chosen_for: calibration.chosen_for.clone(),
         },
         out_of_distribution: None,
+        lungs: None,
         training: json!({}),
         metrics: json!({}),
         files: BTreeMap::new(),
     }
 }
 
-fn training_summary(trained: &Trained, parts: &Parts, calibration: &Calibration) -> serde_json::Value {
+fn training_summary(origin: &Origin, parts: &Parts, calibration: &Calibration) -> serde_json::Value {
     json!({
         "films": {
             "training": split::counts(&parts.training),
@@ -317,10 +419,10 @@ fn training_summary(trained: &Trained, parts: &Parts, calibration: &Calibration)
             "external": split::counts(&parts.external),
         },
         "start": "ImageNet weights",
-        "seed": trained.seed,
-        "steps": trained.step,
+        "seed": origin.seed,
+        "steps": origin.step,
         "fitted_temperature": calibration.fitted_temperature,
-        "recipe": trained.recipe.file,
+        "recipe": origin.recipe.file,
     })
 }
 
@@ -334,14 +436,22 @@ fn write_manifest(folder: &Path, file: &mut ManifestFile) -> Result<(), ExportEr
             file.files.insert(name.into(), FileEntry { sha256: bundle::sha256_hex(&bytes) });
         }
     }
-    let mut text = serde_json::to_string_pretty(&file)?;
-    if let Some(novelty) = &file.out_of_distribution {
-        // Thousands of numbers, one a line, would bury the rest.
-        let mut open = file.clone();
-        open.out_of_distribution = None;
-        let mut value = serde_json::to_value(&open)?;
-        value["out_of_distribution"] = json!("@");
-        text = serde_json::to_string_pretty(&value)?.replacen("\"@\"", &serde_json::to_string(novelty)?, 1);
+    // Thousands of numbers, one a line, would bury the rest.
+    let mut open = file.clone();
+    let mut long = Vec::new();
+    if let Some(novelty) = open.out_of_distribution.take() {
+        long.push(("out_of_distribution", serde_json::to_string(&novelty)?));
+    }
+    if let Some(lungs) = open.lungs.take() {
+        long.push(("lungs", serde_json::to_string(&lungs)?));
+    }
+    let mut value = serde_json::to_value(&open)?;
+    for (key, _) in &long {
+        value[key] = json!(format!("@{key}"));
+    }
+    let mut text = serde_json::to_string_pretty(&value)?;
+    for (key, entry) in long {
+        text = text.replacen(&format!("\"@{key}\""), &entry, 1);
     }
     text.push('\n');
     let path = folder.join(MANIFEST);
@@ -382,14 +492,20 @@ fn swap(new: &Path, out: &Path) -> Result<(), ExportError> {
 /// # Errors
 /// When the manifest has no recipe or the data do not fit it.
 pub fn parts_of(model: &Path, data: &Path) -> Result<Parts, ExportError> {
+    let origin = origin_of(model)?;
+    Ok(split::split(manifest::read(data)?, &origin.recipe, origin.seed)?)
+}
+
+/// How the network in `model` came about, as its manifest says.
+fn origin_of(model: &Path) -> Result<Origin, ExportError> {
     let path = model.join(MANIFEST);
     let bytes = fs::read(&path).map_err(io_error(&path))?;
     let value: serde_json::Value = serde_json::from_slice(&bytes)?;
+    let training = &value["training"];
     let missing = |key| ExportError::NoMetadata { path: path.clone(), key };
-    let file: RecipeFile =
-        serde_json::from_value(value["training"]["recipe"].clone()).map_err(|_| missing("recipe"))?;
-    let seed = value["training"]["seed"].as_u64().ok_or_else(|| missing("seed"))?;
-    Ok(split::split(manifest::read(data)?, &file.try_into()?, seed)?)
+    let file: RecipeFile = serde_json::from_value(training["recipe"].clone()).map_err(|_| missing("recipe"))?;
+    let number = |key| training[key].as_u64().ok_or_else(|| missing(key));
+    Ok(Origin { recipe: file.try_into()?, seed: number("seed")?, step: number("steps")? as usize })
 }
 
 /// Every file below `folder`, of which nothing is known.
