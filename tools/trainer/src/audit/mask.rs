@@ -94,19 +94,22 @@ mod tests {
     use super::*;
 
     fn spec(grey_scale: GreyScale) -> InputSpec {
-        InputSpec::new(64, 64, Fit::Stretch, 0.0, grey_scale, Channels::Grey, vec![0.449], vec![0.226]).expect("usable")
+        InputSpec::new(128, 128, Fit::Stretch, 0.0, grey_scale, Channels::Grey, vec![0.449], vec![0.226])
+            .expect("usable")
     }
 
     fn lungs() -> Lungs {
         Lungs::from_edges([0.125, 0.25, 0.4375, 0.75, 0.5625, 0.25, 0.875, 0.75])
     }
 
+    // A film of the input's own size, so that no pixel is a mixture; the darkest grey but one, as a film that is pure black
+    // in large parts is refused.
     fn input(spec: &InputSpec, black: impl Fn(f32, f32) -> bool) -> ModelInput {
         let greys = (0..128u32 * 128)
             .map(|i| {
                 let (x, y) = (i % 128, i / 128);
                 let gone = black((x as f32 + 0.5) / 128.0, (y as f32 + 0.5) / 128.0);
-                if gone { 0 } else { (1000 + (x / 2 * 37 + y / 2 * 91) % 251 * 250) as u16 }
+                if gone { 1 } else { (1000 + (x / 2 * 37 + y / 2 * 91) % 251 * 250) as u16 }
             })
             .collect();
         let film = Acquired::from_image(GreyImage::new(128, 128, greys).expect("sizes fit"));
@@ -129,9 +132,9 @@ mod tests {
     fn every_alteration_keeps_what_its_name_says() {
         let spec = spec(GreyScale::AsShown);
         let grey = |how, x: usize, y: usize| {
-            altered(input(&spec, |_, _| false), &spec, &lungs(), how).values[y * 64 + x] * 0.226 + 0.449 > 1e-3
+            altered(input(&spec, |_, _| false), &spec, &lungs(), how).values[y * 128 + x] * 0.226 + 0.449 > 1e-3
         };
-        let (lung, middle, corner) = ((16, 32), (32, 32), (2, 2));
+        let (lung, middle, corner) = ((32, 64), (64, 64), (4, 4));
         for (how, kept) in [
             (Alteration::None, [true, true, true]),
             (Alteration::LungsBlack, [false, true, true]),
