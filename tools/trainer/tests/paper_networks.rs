@@ -228,6 +228,7 @@ fn engine(folder: &Path, network: &[u8], [height, width]: [usize; 2]) -> TractCl
             chosen_for: "a test".into(),
         },
         out_of_distribution: None,
+        lungs: None,
         training: serde_json::json!({}),
         metrics: serde_json::json!({}),
         files: BTreeMap::from([(NETWORK.to_string(), FileEntry { sha256: bundle::sha256_hex(network) })]),
