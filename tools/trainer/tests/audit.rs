@@ -83,23 +83,21 @@ fn an_audit_asks_everything_of_a_model_and_of_one_that_left_a_source_out() {
         let row = altered.iter().find(|a| a["alteration"] == how && a["source"] == "South");
         assert!(row.is_some_and(|row| row["auc"]["auc"].is_number()), "{how}: {altered:?}");
     }
-    // What is taken away does not go unseen.
-    let mean = |how: &str| altered.iter().find(|a| a["alteration"] == how).and_then(|a| a["mean_covid19"].as_f64());
-    assert_ne!(mean("none"), mean("lungs-black"));
     for row in found["held_out"]["saliency"].as_array().expect("a list") {
         let area = row["area"].as_f64().expect("a share");
         // 2 × 0.34 × 0.7 of the film, of which the network sees nine tenths either way.
         assert!((area - 0.588).abs() < 0.06, "{row}");
     }
     let probe = &found["source_probe"];
-    assert!(probe["balanced_accuracy"].as_f64().is_some_and(|a| (0.0..=1.0).contains(&a)), "{probe}");
+    assert!(probe.is_null(), "no source has films enough: {probe}");
     let slices: Vec<&str> =
         found["slices"].as_array().expect("a list").iter().filter_map(|s| s["value"].as_str()).collect();
     assert_eq!(slices, ["40 to 59", "children", "unknown", "AP", "PA"]);
     assert!(found["unlike"]["refused"]["of"].as_u64() >= Some(65), "{}", found["unlike"]);
 
     let page = fs::read_to_string(out.join("audit.html")).expect("a page");
-    assert!(page.contains("South left out of training") && page.matches("<svg").count() == 3, "{page}");
+    assert!(page.contains("South left out of training"), "{page}");
+    assert_eq!(page.matches("<svg").count(), 3);
     assert!(
         !page.contains("http:") && !page.contains("https:") && !page.contains("src="),
         "the page fetches something"
