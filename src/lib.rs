@@ -11,6 +11,9 @@ pub mod config;
 
 pub mod bundle;
 
+#[cfg(feature = "record")]
+pub mod record;
+
 #[cfg(feature = "engine")]
 pub mod engine;
 

@@ -2,6 +2,7 @@
 
 mod command_bench;
 mod command_bundle;
+mod command_journal;
 mod command_listen;
 
 use std::io::{self, Write};
@@ -18,12 +19,14 @@ use lightbox::adapters::readings::ReadingsError;
 use lightbox::adapters::spool::SpoolError;
 use lightbox::adapters::terminal::TerminalPanel;
 use lightbox::adapters::wall::{self, Wall, WallError};
+use lightbox::adapters::{clock, content};
 use lightbox::app::{self, Screened};
 use lightbox::bundle::{self, VerifiedModel};
 use lightbox::config;
 use lightbox::domain::{Finding, Frame, Reading, Verdict};
 use lightbox::engine::{EngineOptions, MAX_THREADS, TractClassifier};
 use lightbox::ports::Panel;
+use lightbox::record::{self, Digest, Entry, Image, Journal, JournalError, Moment, Origin};
 use lightbox::ui::{Film, VerdictScreen};
 
 /// Reads chest radiographs on a small board: Covid-19, other pneumonia, normal, or an honest "cannot say".
@@ -47,6 +50,9 @@ enum Command {
     /// Makes, checks and installs model bundles
     #[command(subcommand)]
     Bundle(command_bundle::BundleCommand),
+    /// Shows, checks and exports the record of readings
+    #[command(subcommand)]
+    Journal(command_journal::JournalCommand),
     /// Measures how fast this device is: decode, preprocess, network, drawing, start, memory
     ///
     /// Says so when the processor became slower while it worked, or runs below its clock.
@@ -82,6 +88,9 @@ struct ScreenArguments {
     /// Size of the picture that a PNG panel writes
     #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "800x480", value_parser = parse_size)]
     size: (u32, u32),
+    /// Write every reading down in this journal before its verdict is shown; made where there is none
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
     /// Model directory [default: $LIGHTBOX_MODEL, else models/released here or where the program is installed]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
@@ -131,7 +140,7 @@ fn default_threads() -> usize {
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
     let level = match command {
-        Command::Screen(_) | Command::Bundle(_) | Command::Bench(_) => "warn",
+        Command::Screen(_) | Command::Bundle(_) | Command::Bench(_) | Command::Journal(_) => "warn",
         Command::Listen(_) => "info",
         // Nobody reads it while it runs.
         Command::Decode { .. } => "off",
@@ -140,6 +149,7 @@ fn main() -> ExitCode {
     let ended = match command {
         Command::Screen(arguments) => screen(&arguments),
         Command::Bundle(command) => return command_bundle::run(&command),
+        Command::Journal(command) => return command_journal::run(&command),
         Command::Bench(arguments) => command_bench::run(&arguments),
         Command::Listen(arguments) => command_listen::run(&arguments),
         Command::Decode { memory_bytes, cpu_seconds } => {
@@ -187,6 +197,8 @@ enum Failure {
     Wall(#[from] WallError),
     #[error("decoding for another process: {0}")]
     Decoder(io::Error),
+    #[error("{0}")]
+    Journal(#[from] JournalError),
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
     #[error("cannot write to standard output: {0}")]
@@ -209,6 +221,7 @@ fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
         ([], false) => vec![PanelChoice::Terminal, PanelChoice::Png("lightbox-verdict.png".into())],
         (chosen, _) => chosen.to_vec(),
     };
+    let mut journal = arguments.journal.as_deref().map(Journal::open_or_create).transpose()?;
     let mut out = io::stdout().lock();
     for (index, path) in arguments.files.iter().enumerate() {
         let start = Instant::now();
@@ -217,6 +230,10 @@ fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
         let remarks = acquired.as_ref().map_or_else(|_| Vec::new(), |acquired| acquired.remarks.clone());
         let screened = app::screen(acquired, model.manifest(), &mut classifier);
         let total = start.elapsed();
+        if let Some(journal) = &mut journal {
+            // Before the verdict is shown: what was seen can be proved later.
+            journal.append(&entry(path, &screened.reading, &remarks, &model))?;
+        }
 
         let mut written = Vec::new();
         for panel in &panels {
@@ -245,6 +262,30 @@ fn timing(decode: Duration, screened: &Screened, total: Duration, since_received
         infer: ms(screened.infer),
         total: ms(total),
         since_received: since_received.map(ms),
+    }
+}
+
+/// What the journal says of a file that was named on the command line.
+fn entry(path: &Path, reading: &Reading, remarks: &[String], model: &VerifiedModel) -> Entry {
+    let (unix_ms, verified) = clock::now();
+    let manifest = model.manifest();
+    let image = content::sha256(path, Limits::default().file_bytes).ok();
+    Entry {
+        at: Moment { unix_ms, verified },
+        origin: Origin::File,
+        image: image.map(|sha256| Image { sha256: Digest(sha256), reference: path.display().to_string() }),
+        identity: None,
+        remarks: remarks.to_vec(),
+        model: record::Model {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            network_sha256: model.network_sha256().to_owned(),
+            manifest_sha256: model.manifest_sha256().to_owned(),
+        },
+        operating_point: manifest.rule.operating_point,
+        reading: reading.clone(),
+        software: env!("CARGO_PKG_VERSION").to_owned(),
+        operator: None,
     }
 }
 

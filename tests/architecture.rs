@@ -16,7 +16,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("self_test", &["bundle", "domain", "pipeline", "ports"]),
     ("command_bench", &[]),
     ("command_bundle", &[]),
+    ("command_journal", &[]),
     ("command_listen", &[]),
+    ("record", &["domain"]),
     ("ui", &["domain"]),
     ("adapters", &["bundle", "config", "domain", "pipeline", "ports", "ui"]),
 ];

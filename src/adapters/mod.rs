@@ -23,6 +23,10 @@ pub mod spool;
 pub mod wall;
 
 #[cfg(feature = "device")]
+pub mod clock;
+#[cfg(feature = "device")]
+pub mod content;
+#[cfg(feature = "device")]
 pub mod disk;
 #[cfg(feature = "device")]
 pub mod json_lines;

@@ -1,0 +1,249 @@
+//! `lightbox journal`: shows, checks and exports the record of readings. Ends with 0, or with 1 and why.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use lightbox::record::{ExportError, Journal, JournalError, Recorded, rfc3339, write_csv, write_json_lines};
+use serde_json::json;
+
+#[derive(clap::Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Lists the newest readings, newest first
+    List {
+        #[command(flatten)]
+        journal: Named,
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        last: usize,
+        /// One JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows all that is written down of one reading
+    Show {
+        #[command(flatten)]
+        journal: Named,
+        /// Number of the reading
+        sequence: i64,
+    },
+    /// Follows the chain of digests: status 0 when it is whole, 1 with the first row that does not fit
+    ///
+    /// Rows taken away at the end leave a chain that is whole: compare the newest number and digest with what was
+    /// written down earlier, on paper or in another system.
+    Verify {
+        #[command(flatten)]
+        journal: Named,
+        /// One JSON object instead of words
+        #[arg(long)]
+        json: bool,
+    },
+    /// Writes every reading as a table or as JSON
+    Export {
+        #[command(flatten)]
+        journal: Named,
+        /// csv (RFC 4180) or json (an object a line)
+        #[arg(long, value_enum)]
+        format: Format,
+        /// Where to [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Takes out the oldest readings until N are left; the chain stays whole
+    Retain {
+        #[command(flatten)]
+        journal: Named,
+        /// How many are left
+        #[arg(long, value_name = "N")]
+        keep: u64,
+    },
+    /// Erases who was on the films, of the readings up to a number; what was read stays, and the chain whole
+    Erase {
+        #[command(flatten)]
+        journal: Named,
+        /// The last reading concerned
+        #[arg(long, value_name = "NUMBER")]
+        up_to: i64,
+    },
+}
+
+/// Which journal.
+#[derive(clap::Args)]
+pub(crate) struct Named {
+    /// The journal
+    #[arg(long, value_name = "FILE")]
+    journal: PathBuf,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Format {
+    Csv,
+    Json,
+}
+
+/// Why a command ended with 1.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Journal(#[from] JournalError),
+    #[error("there is no reading {0} in the journal")]
+    NoReading(i64),
+    #[error("cannot write {path}: {source}", path = path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Journal(error) => error.into(),
+            ExportError::Write(error) => error.into(),
+        }
+    }
+}
+
+pub(crate) fn run(command: &JournalCommand) -> ExitCode {
+    match try_run(command) {
+        Ok(status) => status,
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("lightbox: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_run(command: &JournalCommand) -> Result<ExitCode, Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match command {
+        JournalCommand::List { journal, last, json } => {
+            let rows = Journal::open(&journal.journal)?.newest(*last)?;
+            if *json {
+                write_json_lines(&mut out, &rows)?;
+            } else {
+                list(&mut out, &rows)?;
+            }
+        }
+        JournalCommand::Show { journal, sequence } => {
+            let row = Journal::open(&journal.journal)?.find(*sequence)?.ok_or(Failure::NoReading(*sequence))?;
+            show(&mut out, &row)?;
+        }
+        JournalCommand::Verify { journal, json } => return verify(&mut out, journal, *json),
+        JournalCommand::Export { journal, format, out: path } => {
+            let journal = Journal::open(&journal.journal)?;
+            match path {
+                None => export(&journal, *format, &mut out)?,
+                Some(path) => {
+                    let failed = |source| Failure::Write { path: path.clone(), source };
+                    let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+                    export(&journal, *format, &mut file)?;
+                    file.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
+                }
+            }
+        }
+        JournalCommand::Retain { journal, keep } => {
+            let removed = Journal::open(&journal.journal)?.retain(*keep)?;
+            writeln!(out, "{removed} taken out")?;
+        }
+        JournalCommand::Erase { journal, up_to } => {
+            let erased = Journal::open(&journal.journal)?.erase_identities(*up_to)?;
+            writeln!(out, "identifiers of {erased} erased")?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(out: &mut impl Write, journal: &Named, json: bool) -> Result<ExitCode, Failure> {
+    let verified = Journal::open(&journal.journal)?.verify()?;
+    let status = if verified.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    match (verified, json) {
+        (Ok(sound), true) => {
+            let head = sound.head.to_string();
+            let line = json!({"sound": true, "rows": sound.rows, "removed_up_to": sound.removed_up_to,
+                "newest": sound.newest, "digest": head});
+            writeln!(out, "{line}")?;
+        }
+        (Err(broken), true) => {
+            let line = json!({"sound": false, "sequence": broken.sequence, "fault": broken.fault.to_string(),
+                "first": broken.first});
+            writeln!(out, "{line}")?;
+        }
+        (Ok(sound), false) => {
+            writeln!(out, "the chain is whole: {} readings, the newest is {}", sound.rows, sound.newest)?;
+            if sound.removed_up_to > 0 {
+                writeln!(out, "readings up to {} were taken out by retention", sound.removed_up_to)?;
+            }
+            writeln!(out, "digest {}", sound.head)?;
+        }
+        (Err(broken), false) => writeln!(out, "the chain is broken at {broken}")?,
+    }
+    out.flush()?;
+    Ok(status)
+}
+
+fn export(journal: &Journal, format: Format, out: &mut impl Write) -> Result<(), Failure> {
+    match format {
+        Format::Csv => Ok(write_csv(out, journal)?),
+        Format::Json => journal.for_each(|row| Ok::<(), Failure>(write_json_lines(out, &[row])?)),
+    }
+}
+
+fn when(row: &Recorded) -> String {
+    let unverified = if row.clock_verified { "" } else { " (time not verified)" };
+    format!("{}{unverified}", rfc3339(row.at_unix_ms))
+}
+
+fn list(out: &mut impl Write, rows: &[Recorded]) -> io::Result<()> {
+    for row in rows {
+        let why = row.reason.as_deref().unwrap_or("");
+        let image = row.image_reference.as_deref().unwrap_or("no image");
+        let (number, verdict) = (row.sequence, &row.verdict);
+        writeln!(out, "{number:>7}  {}  {verdict:<13}  {why:<20}  {image}", when(row))?;
+    }
+    Ok(())
+}
+
+fn show(out: &mut impl Write, row: &Recorded) -> io::Result<()> {
+    let mut line = |key: &str, value: &str| writeln!(out, "{key:<16} {value}");
+    line("reading", &row.sequence.to_string())?;
+    line("at", &when(row))?;
+    line("verdict", &row.verdict)?;
+    for (key, value) in [("reason", &row.reason), ("found", &row.detail)] {
+        if let Some(value) = value {
+            line(key, value)?;
+        }
+    }
+    if let Some([covid19, pneumonia, normal]) = row.probabilities {
+        line("probabilities", &format!("covid19 {covid19:.4}, pneumonia {pneumonia:.4}, normal {normal:.4}"))?;
+    }
+    let [rule_out, rule_in, below, above] = row.operating_point;
+    line("Covid-19 lines", &format!("rule_out {rule_out:.4}, rule_in {rule_in:.4}"))?;
+    line("other lines", &format!("pneumonia_below {below:.4}, normal_above {above:.4}"))?;
+    line("origin", &row.origin)?;
+    line("image", row.image_reference.as_deref().unwrap_or("none"))?;
+    if let Some(sha256) = row.image_sha256 {
+        line("image sha256", &sha256.to_string())?;
+    }
+    match &row.identity {
+        None => line("patient", "not kept, or erased")?,
+        Some(identity) => {
+            line("patient id", &identity.patient_id)?;
+            line("accession", &identity.accession_number)?;
+            line("study", &identity.study_uid)?;
+            line("series", &identity.series_uid)?;
+            line("SOP instance", &identity.sop_uid)?;
+        }
+    }
+    for remark in &row.remarks {
+        line("remark", remark)?;
+    }
+    line("model", &format!("{} {}", row.model_name, row.model_version))?;
+    line("network sha256", &row.network_sha256)?;
+    line("manifest sha256", &row.manifest_sha256)?;
+    line("software", &row.software)?;
+    line("operator", row.operator.as_deref().unwrap_or("not known"))?;
+    line("digest", &row.digest.to_string())
+}
