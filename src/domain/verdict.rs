@@ -54,6 +54,25 @@ pub enum Reason {
     LungsNotFound,
     /// Unlike the films that the network has learned from.
     OutOfDistribution,
+    // A photograph of a film
+    /// No bright quadrilateral that could be a film on a light box.
+    FilmNotFound,
+    /// The film leaves the photograph.
+    FilmCutOff,
+    /// The film fills too little of the photograph.
+    FilmTooFar,
+    /// Photographed from too far aside.
+    FilmSkewed,
+    /// A reflection lies on the film.
+    FilmGlare,
+    /// The photograph is blurred.
+    FilmOutOfFocus,
+    /// A fine pattern of the lamp, a screen or the sensor lies over the film.
+    FilmMoire,
+    /// The film's clear parts are burnt out.
+    FilmOverexposed,
+    /// Too dark to tell the film's greys from noise.
+    FilmUnderexposed,
     // The reading
     /// Neither clearly Covid-19 nor clearly not.
     BetweenThresholds,
@@ -65,7 +84,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 34] = [
         Self::CannotOpen,
         Self::NotAFile,
         Self::EmptyFile,
@@ -88,6 +107,15 @@ impl Reason {
         Self::ColourPicture,
         Self::LungsNotFound,
         Self::OutOfDistribution,
+        Self::FilmNotFound,
+        Self::FilmCutOff,
+        Self::FilmTooFar,
+        Self::FilmSkewed,
+        Self::FilmGlare,
+        Self::FilmOutOfFocus,
+        Self::FilmMoire,
+        Self::FilmOverexposed,
+        Self::FilmUnderexposed,
         Self::BetweenThresholds,
         Self::PneumoniaOrNormal,
         Self::ModelFault,
@@ -123,6 +151,15 @@ impl Reason {
             Self::ColourPicture => "colour-picture",
             Self::LungsNotFound => "lungs-not-found",
             Self::OutOfDistribution => "out-of-distribution",
+            Self::FilmNotFound => "film-not-found",
+            Self::FilmCutOff => "film-cut-off",
+            Self::FilmTooFar => "film-too-far",
+            Self::FilmSkewed => "film-skewed",
+            Self::FilmGlare => "film-glare",
+            Self::FilmOutOfFocus => "film-out-of-focus",
+            Self::FilmMoire => "film-moire",
+            Self::FilmOverexposed => "film-overexposed",
+            Self::FilmUnderexposed => "film-underexposed",
             Self::BetweenThresholds => "between-thresholds",
             Self::PneumoniaOrNormal => "pneumonia-or-normal",
             Self::ModelFault => "model-fault",
@@ -154,6 +191,15 @@ impl Reason {
             Self::ColourPicture => "A colour picture, not a film",
             Self::LungsNotFound => "No lungs where a chest film has them",
             Self::OutOfDistribution => "Unlike the chest films learned from",
+            Self::FilmNotFound => "No film on a light box found",
+            Self::FilmCutOff => "The film is cut off",
+            Self::FilmTooFar => "The film is too far away",
+            Self::FilmSkewed => "The film is seen from the side",
+            Self::FilmGlare => "A reflection lies on the film",
+            Self::FilmOutOfFocus => "The photograph is blurred",
+            Self::FilmMoire => "Fine stripes lie over the film",
+            Self::FilmOverexposed => "The photograph is too bright",
+            Self::FilmUnderexposed => "The photograph is too dark",
             Self::BetweenThresholds => "Not clearly Covid-19, not clearly without",
             Self::PneumoniaOrNormal => "Pneumonia or normal: too close to call",
             Self::ModelFault => "The model gave no usable answer",
@@ -179,6 +225,15 @@ impl Reason {
             Self::BadShape => "Use the whole film, uncropped",
             Self::Blank | Self::Clipped => "Check the exposure and take it again",
             Self::ColourPicture => "Photograph the film alone, without colour",
+            Self::FilmNotFound => "Put the whole film on the light box",
+            Self::FilmCutOff => "Move back until all four edges show",
+            Self::FilmTooFar => "Move closer until the film fills the view",
+            Self::FilmSkewed => "Hold the camera straight before the film",
+            Self::FilmGlare => "Switch room lights off or move aside",
+            Self::FilmOutOfFocus => "Hold still, focus, take it again",
+            Self::FilmMoire => "Move a little closer or farther away",
+            Self::FilmOverexposed => "Shorten the exposure, take it again",
+            Self::FilmUnderexposed => "Lengthen the exposure, take it again",
             Self::BetweenThresholds | Self::PneumoniaOrNormal => "Refer to a clinician; consider a PCR test",
             Self::ModelFault => "Call the technician; do not use this result",
         }
