@@ -17,7 +17,7 @@ pub use finding::{
 pub use frame::Frame;
 pub use lungs::{LungLocator, LungLocatorError, Lungs, Region};
 pub use novelty::{Novelty, NoveltyError};
-pub use radiograph::{Acquired, GreyImage, GreyImageError, Modality, Radiograph, ViewPosition};
+pub use radiograph::{Acquired, GreyImage, GreyImageError, Identity, Modality, Radiograph, ViewPosition};
 pub use tensor::{Channels, Fit, GreyScale, InputSpec, InputSpecError, ModelInput, ModelOutput, SaliencyMap, Window};
 pub use uid::{SopInstanceUid, UidError};
 pub use verdict::{Doubt, Reading, Reason, Rejection, Verdict};

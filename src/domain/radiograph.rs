@@ -86,6 +86,21 @@ pub enum ViewPosition {
     Other(String),
 }
 
+/// Who is on a film, as DICOM says it; a field is empty where the object has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Patient ID (0010,0020).
+    pub patient_id: String,
+    /// Accession Number (0008,0050).
+    pub accession_number: String,
+    /// Study Instance UID (0020,000D).
+    pub study_uid: String,
+    /// Series Instance UID (0020,000E).
+    pub series_uid: String,
+    /// SOP Instance UID (0008,0018).
+    pub sop_uid: String,
+}
+
 /// A picture as it came from outside, decoded, not yet found fit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Acquired {
@@ -101,6 +116,8 @@ pub struct Acquired {
     pub body_part: Option<String>,
     /// From where it was taken, where the file says so.
     pub view: Option<ViewPosition>,
+    /// Who is on it, where the file says so: to be kept or shown only where the site wants that.
+    pub identity: Option<Identity>,
     /// Pictures in the file; the first is the one taken.
     pub frames: u32,
     /// What a reader should know of the decoding, for example that only the first frame was taken.
@@ -117,6 +134,7 @@ impl Acquired {
             modality: None,
             body_part: None,
             view: None,
+            identity: None,
             frames: 1,
             remarks: Vec::new(),
         }

@@ -1,6 +1,6 @@
 //! What is written down of one reading.
 
-use crate::domain::{OperatingPoint, Reading};
+use crate::domain::{Identity, OperatingPoint, Reading};
 
 use super::Digest;
 
@@ -48,27 +48,6 @@ pub struct Image {
     pub sha256: Digest,
     /// Where it lay: a path, or the name in the spool.
     pub reference: String,
-}
-
-/// Who is on the film, as DICOM says it; every field is empty where the object has none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// Patient ID (0010,0020).
-    pub patient_id: String,
-    /// Accession Number (0008,0050).
-    pub accession_number: String,
-    /// Study Instance UID (0020,000D).
-    pub study_uid: String,
-    /// Series Instance UID (0020,000E).
-    pub series_uid: String,
-    /// SOP Instance UID (0008,0018).
-    pub sop_uid: String,
-}
-
-impl Identity {
-    pub(super) fn fields(&self) -> [&str; 5] {
-        [&self.patient_id, &self.accession_number, &self.study_uid, &self.series_uid, &self.sop_uid]
-    }
 }
 
 /// Which model read it.

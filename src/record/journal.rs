@@ -6,10 +6,10 @@ use std::time::Duration;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use crate::domain::{Finding, Verdict};
+use crate::domain::{Finding, Identity, Verdict};
 
 use super::chain::{self, Digest};
-use super::entry::{Entry, Identity};
+use super::entry::Entry;
 
 /// "LBJL": tells a journal from other databases (SQLite's application id).
 const APPLICATION_ID: i32 = 0x4c42_4a4c;
@@ -308,7 +308,7 @@ impl Journal {
         let identity = match &entry.identity {
             Some(identity) => {
                 let salt: Vec<u8> = transaction.query_row("SELECT randomblob(16)", [], |row| row.get(0))?;
-                let digest = chain::of_identity(&salt, identity.fields());
+                let digest = chain::of_identity(&salt, fields_of(identity));
                 Some((salt, identity, digest))
             }
             None => None,
@@ -322,7 +322,7 @@ impl Journal {
         let insert = format!("INSERT INTO reading ({columns}, previous, digest) VALUES ({})", places.join(", "));
         transaction.execute(&insert, rusqlite::params_from_iter(&values))?;
         if let Some((salt, identity, _)) = identity {
-            let [patient, accession, study, series, sop] = identity.fields();
+            let [patient, accession, study, series, sop] = fields_of(identity);
             let insert = "INSERT INTO identity VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
             transaction.execute(insert, params![sequence, salt, patient, accession, study, series, sop])?;
         }
@@ -458,6 +458,12 @@ impl Journal {
         let erased = self.connection.execute("DELETE FROM identity WHERE sequence <= ?1", [up_to]);
         erased.map(|rows| rows as u64).map_err(failed)
     }
+}
+
+/// The identifiers in the order of their columns.
+fn fields_of(identity: &Identity) -> [&str; 5] {
+    let Identity { patient_id, accession_number, study_uid, series_uid, sop_uid } = identity;
+    [patient_id, accession_number, study_uid, series_uid, sop_uid]
 }
 
 /// The columns of [`Recorded`] in the order in which [`recorded`] reads them.

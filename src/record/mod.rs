@@ -10,7 +10,8 @@ mod entry;
 mod export;
 mod journal;
 
+pub use crate::domain::Identity;
 pub use chain::Digest;
-pub use entry::{Entry, Identity, Image, Model, Moment, Origin};
+pub use entry::{Entry, Image, Model, Moment, Origin};
 pub use export::{ExportError, rfc3339, write_csv, write_json_lines};
 pub use journal::{Broken, Fault, Journal, JournalError, Recorded, Sound};

@@ -29,7 +29,7 @@ pub(super) use self::prescan::is_vr;
 pub use self::syntaxes::{TRANSFER_SYNTAXES, TransferSyntax};
 use super::file::Limits;
 use super::guard::guarded;
-use crate::domain::{Acquired, GreyImage, Modality, Reason, Rejection, ViewPosition};
+use crate::domain::{Acquired, GreyImage, Identity, Modality, Reason, Rejection, ViewPosition};
 
 /// How the pixels of an object are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,9 +120,23 @@ pub(super) fn decode(bytes: &[u8], start: usize, limits: &Limits) -> Result<Acqu
         modality: attributes.text(Tag(0x0008, 0x0060)).map(modality_of),
         body_part: attributes.text(Tag(0x0018, 0x0015)),
         view: view_of(&attributes),
+        identity: identity_of(&attributes),
         frames: geometry.frames,
         remarks,
     })
+}
+
+/// `None` where the object has none of them.
+fn identity_of(attributes: &Attributes) -> Option<Identity> {
+    let text = |group, element| attributes.text(Tag(group, element)).unwrap_or_default();
+    let identity = Identity {
+        patient_id: text(0x0010, 0x0020),
+        accession_number: text(0x0008, 0x0050),
+        study_uid: text(0x0020, 0x000d),
+        series_uid: text(0x0020, 0x000e),
+        sop_uid: text(0x0008, 0x0018),
+    };
+    (identity != Identity::default()).then_some(identity)
 }
 
 pub(super) fn syntax_of(uid: &str) -> Result<Syntax, Rejection> {

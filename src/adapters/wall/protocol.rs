@@ -4,7 +4,8 @@
 //! hello    magic u32, what is in force u8                                   once, from the decoder
 //! request  bytes u64, inflated, pixels, decoded u64 (Limits); the file
 //! answer   head bytes u32; head; for a picture columns × rows greys u16
-//! head     0: columns, rows, frames u32, aspect, colourfulness f32, modality, body part, view, remarks u8 × text
+//! head     0: columns, rows, frames u32, aspect, colourfulness f32, modality, body part, view, identity,
+//!          remarks u8 × text
 //!          1: code of the reason, detail
 //! text     bytes u16; UTF-8
 //! ```
@@ -15,14 +16,14 @@ use std::io::{self, Read, Write};
 
 use super::Confinement;
 use crate::adapters::file::Limits;
-use crate::domain::{Acquired, GreyImage, Modality, Reason, Rejection, ViewPosition};
+use crate::domain::{Acquired, GreyImage, Identity, Modality, Reason, Rejection, ViewPosition};
 
 const MAGIC: u32 = 0x4c42_5731;
 /// Of one text; longer ones are cut by the sender.
 const MOST_TEXT: usize = 512;
 const MOST_REMARKS: usize = 32;
 /// Of a head: all texts and the numbers.
-const MOST_HEAD: usize = (MOST_REMARKS + 8) * (MOST_TEXT + 8);
+const MOST_HEAD: usize = (MOST_REMARKS + 16) * (MOST_TEXT + 8);
 /// Greys are sent in pieces of this many.
 const PIECE: usize = 1 << 16;
 
@@ -125,6 +126,15 @@ pub(super) fn write_answer(out: &mut impl Write, answer: &Result<Acquired, Rejec
                 Some(ViewPosition::Pa) => put_tagged(&mut head, 2, ""),
                 Some(ViewPosition::Lateral(view)) => put_tagged(&mut head, 3, view),
                 Some(ViewPosition::Other(view)) => put_tagged(&mut head, 4, view),
+            }
+            match &film.identity {
+                None => head.push(0),
+                Some(Identity { patient_id, accession_number, study_uid, series_uid, sop_uid }) => {
+                    head.push(1);
+                    for text in [patient_id, accession_number, study_uid, series_uid, sop_uid] {
+                        put_text(&mut head, text);
+                    }
+                }
             }
             let remarks = &film.remarks[..film.remarks.len().min(MOST_REMARKS)];
             head.push(remarks.len() as u8);
@@ -239,6 +249,17 @@ fn read_picture(from: &mut impl Read, mut head: Head<'_>, limits: &Limits) -> Re
         (4, view) => Some(ViewPosition::Other(view)),
         _ => return nonsense("an unknown kind of view"),
     };
+    let identity = match head.byte()? {
+        0 => None,
+        1 => Some(Identity {
+            patient_id: head.text()?,
+            accession_number: head.text()?,
+            study_uid: head.text()?,
+            series_uid: head.text()?,
+            sop_uid: head.text()?,
+        }),
+        _ => return nonsense("an unknown kind of identity"),
+    };
     let remarks = usize::from(head.byte()?);
     if remarks > MOST_REMARKS {
         return nonsense("too many remarks");
@@ -258,7 +279,7 @@ fn read_picture(from: &mut impl Read, mut head: Head<'_>, limits: &Limits) -> Re
         greys.extend(piece.as_chunks::<2>().0.iter().map(|grey| u16::from_le_bytes(*grey)));
     }
     let Ok(image) = GreyImage::new(width, height, greys) else { return nonsense("a picture without its pixels") };
-    Ok(Acquired { image, pixel_aspect, colourfulness, modality, body_part, view, frames, remarks })
+    Ok(Acquired { image, pixel_aspect, colourfulness, modality, body_part, view, identity, frames, remarks })
 }
 
 #[cfg(test)]
@@ -272,6 +293,11 @@ mod tests {
             modality: Some(Modality::Radiography("CR".into())),
             body_part: Some("CHEST".into()),
             view: Some(ViewPosition::Lateral("LL".into())),
+            identity: Some(Identity {
+                patient_id: "4711".into(),
+                sop_uid: "1.2.3".into(),
+                ..Identity::default()
+            }),
             frames: 3,
             remarks: vec!["the first of 3 frames was taken".into(), "Ü".repeat(MOST_TEXT)],
             ..Acquired::from_image(GreyImage::new(3, 2, vec![0, 1, 256, 65_535, 7, 8]).unwrap())
