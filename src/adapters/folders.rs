@@ -115,6 +115,11 @@ impl FolderSource {
     /// Copies films into `spool` until `ending`.
     pub fn take_until(&mut self, spool: &Spool, ending: &AtomicBool) {
         let path = self.config.path.display();
+        if self.config.make
+            && let Err(error) = fs::create_dir_all(&self.config.path)
+        {
+            log::error!("cannot make the folder {path}: {error}");
+        }
         log::info!("films are also taken from {path}");
         // Where there is none, looking at intervals has to do.
         let mounts = File::open(MOUNTS).ok();
@@ -258,7 +263,7 @@ fn take(path: &Path, stamp: Stamp, on_medium: bool, spool: &Spool) -> Result<(),
         log::debug!("{}: not taken: its content was taken before", path.display());
         return Ok(());
     }
-    let mut incoming = spool.receive()?;
+    let mut incoming = spool.receive_file()?;
     copy(open(path)?, stamp, |bytes| Ok(incoming.write(bytes)?))?;
     match incoming.keep_file()? {
         Kept::New(_) | Kept::Differing(_) => {
@@ -317,7 +322,8 @@ mod tests {
     }
 
     fn source(path: &Path) -> FolderSource {
-        let config = FolderConfig { path: path.to_owned(), settle: Duration::ZERO, poll: Duration::from_secs(5) };
+        let (settle, poll) = (Duration::ZERO, Duration::from_secs(5));
+        let config = FolderConfig { path: path.to_owned(), settle, poll, make: false };
         FolderSource::new(config)
     }
 

@@ -29,10 +29,16 @@ pub mod content;
 #[cfg(feature = "device")]
 pub mod disk;
 #[cfg(feature = "device")]
+pub mod durable;
+#[cfg(feature = "device")]
+pub mod hardware;
+#[cfg(feature = "device")]
 pub mod json_lines;
 #[cfg(feature = "device")]
 pub mod png_panel;
 #[cfg(feature = "device")]
 pub mod readings;
+#[cfg(feature = "device")]
+pub mod supervisor;
 #[cfg(feature = "device")]
 pub mod terminal;

@@ -162,6 +162,11 @@ impl Stored {
         (stored.name() == name).then_some(stored)
     }
 
+    /// Whether it came over the network, and not from a folder or drive.
+    pub fn from_network(&self) -> bool {
+        self.origin == Origin::Network
+    }
+
     /// The name of its file, which no other object has.
     pub fn file_name(&self) -> String {
         self.name()
@@ -197,6 +202,31 @@ struct Index {
     next_number: u64,
 }
 
+/// What is coming in just now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ComingIn {
+    /// Objects from the network.
+    pub from_network: u64,
+    /// Files from folders and drives.
+    pub from_files: u64,
+    /// Bytes of all of them so far.
+    pub bytes: u64,
+}
+
+impl ComingIn {
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.from_network + self.from_files
+    }
+
+    fn of(&mut self, origin: Origin) -> &mut u64 {
+        match origin {
+            Origin::Network => &mut self.from_network,
+            Origin::File => &mut self.from_files,
+        }
+    }
+}
+
 /// A folder of received objects; see the module.
 #[derive(Debug)]
 pub struct Spool {
@@ -210,6 +240,7 @@ pub struct Spool {
     index: Mutex<Index>,
     arrived: Condvar,
     next_part: AtomicU64,
+    coming_in: Mutex<ComingIn>,
     /// Held, not used.
     _lock: File,
 }
@@ -268,6 +299,7 @@ impl Spool {
             index: Mutex::new(index),
             arrived: Condvar::new(),
             next_part: AtomicU64::new(0),
+            coming_in: Mutex::new(ComingIn::default()),
             _lock: lock,
         })
     }
@@ -355,11 +387,33 @@ impl Spool {
     /// # Errors
     /// When the reserve is reached or the file cannot be created.
     pub fn receive(&self) -> Result<Incoming<'_>, SpoolError> {
+        self.receive_from(Origin::Network)
+    }
+
+    /// As [`receive`](Self::receive), for a file from a folder or drive.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn receive_file(&self) -> Result<Incoming<'_>, SpoolError> {
+        self.receive_from(Origin::File)
+    }
+
+    /// What is coming in just now.
+    pub fn coming_in(&self) -> ComingIn {
+        *self.counted()
+    }
+
+    fn counted(&self) -> MutexGuard<'_, ComingIn> {
+        self.coming_in.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn receive_from(&self, origin: Origin) -> Result<Incoming<'_>, SpoolError> {
         self.check_space()?;
         let path = self.incoming.join(format!("{}.part", self.next_part.fetch_add(1, Ordering::Relaxed)));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(io_error("create", &path))?;
-        Ok(Incoming { spool: self, file, path, content: Sha256::new(), unchecked: 0, renamed: false })
+        *self.counted().of(origin) += 1;
+        Ok(Incoming { spool: self, origin, file, path, content: Sha256::new(), bytes: 0, unchecked: 0, renamed: false })
     }
 
     /// The unread object that came first.
@@ -443,9 +497,11 @@ impl Spool {
 #[derive(Debug)]
 pub struct Incoming<'a> {
     spool: &'a Spool,
+    origin: Origin,
     file: File,
     path: PathBuf,
     content: Sha256,
+    bytes: u64,
     unchecked: u64,
     renamed: bool,
 }
@@ -476,6 +532,8 @@ impl Incoming<'_> {
         }
         self.file.write_all(bytes).map_err(io_error("write to", &self.path))?;
         self.content.update(bytes);
+        self.bytes += bytes.len() as u64;
+        self.spool.counted().bytes += bytes.len() as u64;
         Ok(())
     }
 
@@ -539,6 +597,10 @@ impl Incoming<'_> {
 
 impl Drop for Incoming<'_> {
     fn drop(&mut self) {
+        let mut counted = self.spool.counted();
+        *counted.of(self.origin) -= 1;
+        counted.bytes -= self.bytes;
+        drop(counted);
         if !self.renamed
             && let Err(error) = fs::remove_file(&self.path)
         {

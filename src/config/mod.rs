@@ -35,6 +35,7 @@ folder = "/var/lib/lightbox/spool"
 # path = "/media"             # a folder, or where removable drives are mounted
 # settle_s = 2                # a file is taken once it has not changed for this long
 # poll_s = 5                  # how often it is looked there at least
+# make = false                # make the folder where there is none
 
 # [read]                      # reads what arrives; without this table it is only kept
 # readings = "/var/lib/lightbox/readings.jsonl"  # a line of JSON for each object
@@ -131,6 +132,7 @@ struct FolderTable {
     path: PathBuf,
     settle_s: Option<i64>,
     poll_s: Option<i64>,
+    make: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -267,6 +269,8 @@ pub struct FolderConfig {
     pub settle: Duration,
     /// How often it is looked there at least.
     pub poll: Duration,
+    /// Whether it is made where there is none.
+    pub make: bool,
 }
 
 /// How received objects are read.
@@ -297,49 +301,9 @@ impl Config {
             message: error.to_string().trim_end().to_owned(),
         })?;
         let check = Check { path };
-        let ListenerTable { address, ae_title, peers } = file.listener;
-        if peers.is_empty() {
-            let expected = "at least one [[listener.peers]]: nobody else may send";
-            return Err(check.refused("listener.peers", "empty", expected));
-        }
-        let usable_peers = peers.iter().enumerate().map(|(index, peer)| {
-            let key = |name: &str| format!("listener.peers[{index}].{name}");
-            let networks = peer.addresses.iter().map(|text| {
-                let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-                let expected = "an IP address or a network such as 10.1.0.0/16";
-                network.map_err(|_| check.refused(&key("addresses"), &format!("{text:?}"), expected))
-            });
-            let networks = networks.collect::<Result<Vec<_>, _>>()?;
-            if networks.is_empty() {
-                return Err(check.refused(&key("addresses"), "empty", "at least one IP address or network"));
-            }
-            let report_to = peer.report_to.as_ref().map(|text| {
-                let expected = "an IP address and a port such as 192.168.1.20:104";
-                text.parse().map_err(|_| check.refused(&key("report_to"), &format!("{text:?}"), expected))
-            });
-            let ae_title = check.ae_title(&key("ae_title"), &peer.ae_title)?;
-            Ok(Peer { ae_title, networks, report_to: report_to.transpose()? })
-        });
-        let SpoolTable { folder, keep_free_mb, keep_free_percent, delete_read } = file.spool;
-        if folder.as_os_str().is_empty() {
-            return Err(check.refused("spool.folder", "empty", "the path of a folder"));
-        }
-        let folders = file.folders.iter().enumerate().map(|(index, typed)| {
-            let key = |name: &str| format!("folders[{index}].{name}");
-            if typed.path.as_os_str().is_empty() {
-                return Err(check.refused(&key("path"), "empty", "the path of a folder"));
-            }
-            if folder.starts_with(&typed.path) || typed.path.starts_with(&folder) {
-                let found = typed.path.display().to_string();
-                return Err(check.refused(&key("path"), &found, "a folder neither around nor in spool.folder"));
-            }
-            let seconds = |name, typed, default, least| {
-                Ok::<_, ConfigError>(Duration::from_secs(check.number(&key(name), typed, default, least, 3600)?))
-            };
-            let (settle, poll) = (seconds("settle_s", typed.settle_s, 2, 0)?, seconds("poll_s", typed.poll_s, 5, 1)?);
-            Ok(FolderConfig { path: typed.path.clone(), settle, poll })
-        });
-        let folders = folders.collect::<Result<_, _>>()?;
+        let listener = check.listener(&file.listener, &file.limits)?;
+        let spool = check.spool(&file.spool)?;
+        let folders = check.folders(&file.folders, &spool)?;
         if let Some(read) = &file.read {
             let paths = [
                 ("readings", "file", Some(&read.readings)),
@@ -353,25 +317,7 @@ impl Config {
             }
         }
         let read = file.read.map(|ReadTable { readings, screens, model }| ReadConfig { readings, screens, model });
-        Ok(Self {
-            read,
-            folders,
-            listener: ListenerConfig {
-                address: address.parse().map_err(|_| {
-                    let expected = "an IP address and a port such as 0.0.0.0:11112";
-                    check.refused("listener.address", &format!("{address:?}"), expected)
-                })?,
-                ae_title: check.ae_title("listener.ae_title", &ae_title)?,
-                peers: usable_peers.collect::<Result<_, _>>()?,
-                limits: check.limits(&file.limits)?,
-            },
-            spool: SpoolConfig {
-                folder,
-                keep_free_bytes: check.number("spool.keep_free_mb", keep_free_mb, 500, 0, 1_000_000_000)? * 1_000_000,
-                keep_free_percent: check.number("spool.keep_free_percent", keep_free_percent, 10, 0, 90)? as u8,
-                delete_read: delete_read.unwrap_or(false),
-            },
-        })
+        Ok(Self { listener, spool, read, folders })
     }
 }
 
@@ -387,6 +333,78 @@ impl Check<'_> {
             found: found.to_owned(),
             expected: expected.to_owned(),
         }
+    }
+
+    /// A path that names something.
+    fn path(&self, key: &str, typed: &Path, kind: &str) -> Result<PathBuf, ConfigError> {
+        if typed.as_os_str().is_empty() {
+            return Err(self.refused(key, "empty", &format!("the path of a {kind}")));
+        }
+        Ok(typed.to_owned())
+    }
+
+    fn listener(&self, typed: &ListenerTable, limits: &LimitsTable) -> Result<ListenerConfig, ConfigError> {
+        if typed.peers.is_empty() {
+            let expected = "at least one [[listener.peers]]: nobody else may send";
+            return Err(self.refused("listener.peers", "empty", expected));
+        }
+        let peers = typed.peers.iter().enumerate().map(|(index, peer)| self.peer(index, peer));
+        let address = typed.address.parse().map_err(|_| {
+            let expected = "an IP address and a port such as 0.0.0.0:11112";
+            self.refused("listener.address", &format!("{:?}", typed.address), expected)
+        });
+        Ok(ListenerConfig {
+            peers: peers.collect::<Result<_, _>>()?,
+            address: address?,
+            ae_title: self.ae_title("listener.ae_title", &typed.ae_title)?,
+            limits: self.limits(limits)?,
+        })
+    }
+
+    fn peer(&self, index: usize, typed: &PeerTable) -> Result<Peer, ConfigError> {
+        let key = |name: &str| format!("listener.peers[{index}].{name}");
+        let networks = typed.addresses.iter().map(|text| {
+            let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            let expected = "an IP address or a network such as 10.1.0.0/16";
+            network.map_err(|_| self.refused(&key("addresses"), &format!("{text:?}"), expected))
+        });
+        let networks = networks.collect::<Result<Vec<_>, _>>()?;
+        if networks.is_empty() {
+            return Err(self.refused(&key("addresses"), "empty", "at least one IP address or network"));
+        }
+        let report_to = typed.report_to.as_ref().map(|text| {
+            let expected = "an IP address and a port such as 192.168.1.20:104";
+            text.parse().map_err(|_| self.refused(&key("report_to"), &format!("{text:?}"), expected))
+        });
+        let ae_title = self.ae_title(&key("ae_title"), &typed.ae_title)?;
+        Ok(Peer { ae_title, networks, report_to: report_to.transpose()? })
+    }
+
+    fn spool(&self, typed: &SpoolTable) -> Result<SpoolConfig, ConfigError> {
+        let megabytes = self.number("spool.keep_free_mb", typed.keep_free_mb, 500, 0, 1_000_000_000)?;
+        Ok(SpoolConfig {
+            folder: self.path("spool.folder", &typed.folder, "folder")?,
+            keep_free_bytes: megabytes * 1_000_000,
+            keep_free_percent: self.number("spool.keep_free_percent", typed.keep_free_percent, 10, 0, 90)? as u8,
+            delete_read: typed.delete_read.unwrap_or(false),
+        })
+    }
+
+    fn folders(&self, typed: &[FolderTable], spool: &SpoolConfig) -> Result<Vec<FolderConfig>, ConfigError> {
+        let folders = typed.iter().enumerate().map(|(index, typed)| {
+            let key = |name: &str| format!("folders[{index}].{name}");
+            let path = self.path(&key("path"), &typed.path, "folder")?;
+            if spool.folder.starts_with(&path) || path.starts_with(&spool.folder) {
+                let found = path.display().to_string();
+                return Err(self.refused(&key("path"), &found, "a folder neither around nor in spool.folder"));
+            }
+            let seconds = |name, typed, default, least| {
+                Ok::<_, ConfigError>(Duration::from_secs(self.number(&key(name), typed, default, least, 3600)?))
+            };
+            let (settle, poll) = (seconds("settle_s", typed.settle_s, 2, 0)?, seconds("poll_s", typed.poll_s, 5, 1)?);
+            Ok(FolderConfig { path, settle, poll, make: typed.make.unwrap_or(false) })
+        });
+        folders.collect()
     }
 
     fn ae_title(&self, key: &str, text: &str) -> Result<AeTitle, ConfigError> {

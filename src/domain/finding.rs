@@ -91,6 +91,15 @@ impl Probabilities {
         Some(Self(powers.map(|p| Probability((p / sum) as f32))))
     }
 
+    /// Probabilities that were kept, in the order of [`Finding::ALL`]; `None` when they are none or do not sum to 1.
+    pub fn from_kept(kept: [f64; 3]) -> Option<Self> {
+        let sum: f64 = kept.iter().sum();
+        if !((sum - 1.0).abs() < 1e-3) || !kept.iter().all(|p| (0.0..=1.0).contains(p)) {
+            return None;
+        }
+        Some(Self(kept.map(|p| Probability(p as f32))))
+    }
+
     /// The probability of one finding.
     pub fn of(&self, finding: Finding) -> Probability {
         self.0[finding.index()]

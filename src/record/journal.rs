@@ -340,6 +340,15 @@ impl Journal {
         row.optional().map_err(self.failed("read"))
     }
 
+    /// The newest row of the image at `reference`.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn find_image(&self, reference: &str) -> Result<Option<Recorded>, JournalError> {
+        let query = format!("{SELECT} WHERE image_reference = ?1 ORDER BY sequence DESC LIMIT 1");
+        self.connection.query_row(&query, [reference], recorded).optional().map_err(self.failed("read"))
+    }
+
     /// The newest rows, newest first, at most `count`.
     ///
     /// # Errors
