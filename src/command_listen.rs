@@ -156,7 +156,7 @@ impl Reader {
         let timing = timing(decode, &screened, start.elapsed(), since_received);
         if let Some(screens) = &self.screens {
             let picture = screens.join(format!("{:016}.png", stored.number()));
-            PngPanel::new(picture).show(&draw(&screened, &self.model, SCREEN_SIZE))?;
+            PngPanel::new(picture, SCREEN_SIZE).show(&draw(&screened, &self.model, SCREEN_SIZE))?;
         }
         let line = json_lines::line(&name, &screened.reading, &remarks, &self.model, timing)?;
         self.readings.append(&name, &line)?;

@@ -297,19 +297,16 @@ fn show(
     screened: &Screened,
     model: &VerifiedModel,
 ) -> Result<Option<PathBuf>, Failure> {
-    let (mut panel, size, path): (Box<dyn Panel>, _, _) = match choice {
+    let (mut panel, path): (Box<dyn Panel>, _) = match choice {
         PanelChoice::None => return Ok(None),
-        PanelChoice::Terminal => {
-            let panel = TerminalPanel::stdout();
-            let size = panel.frame_size();
-            (Box::new(panel), size, None)
-        }
+        PanelChoice::Terminal => (Box::new(TerminalPanel::stdout()), None),
         PanelChoice::Png(path) => {
             let path = numbered(path, index);
-            (Box::new(PngPanel::new(&path)), size, Some(path))
+            (Box::new(PngPanel::new(&path, size)), Some(path))
         }
     };
-    panel.show(&draw(screened, model, size))?;
+    let frame = draw(screened, model, panel.size());
+    panel.show(&frame)?;
     Ok(path)
 }
 

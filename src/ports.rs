@@ -3,8 +3,9 @@
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::domain::{Frame, ModelInput, ModelOutput};
+use crate::domain::{Frame, Key, Light, ModelInput, ModelOutput};
 
 /// A network that reads prepared films.
 pub trait Classifier {
@@ -25,6 +26,17 @@ pub trait Panel {
     /// # Errors
     /// When the picture did not reach the panel; what the panel shows then is not known.
     fn show(&mut self, frame: &Frame) -> Result<(), PanelError>;
+
+    /// Columns and rows, as a person sees them, of the frames that it shows pixel by pixel.
+    fn size(&self) -> (u32, u32);
+
+    /// Lights the panel or makes it dark, by its backlight or by blanking; a panel that can do neither does nothing.
+    ///
+    /// # Errors
+    /// When the device did not take it.
+    fn set_lit(&mut self, _lit: bool) -> Result<(), PanelError> {
+        Ok(())
+    }
 }
 
 /// Why a picture did not reach a panel.
@@ -58,6 +70,75 @@ pub enum PanelError {
         /// What the encoder said.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// A frame of another size than the panel has.
+    #[error("{panel} shows {} × {} pixels, the frame has {} × {}", size.0, size.1, frame.0, frame.1)]
+    Size {
+        /// The panel.
+        panel: String,
+        /// Columns and rows of the panel.
+        size: (u32, u32),
+        /// Columns and rows of the frame.
+        frame: (u32, u32),
+    },
+    /// The device that the panel hangs on.
+    #[error("{0}")]
+    Device(#[from] DeviceError),
+}
+
+/// Keys that a person presses.
+pub trait Keys {
+    /// Waits at most `timeout` for the next press.
+    ///
+    /// # Errors
+    /// When the device is gone; it has to be opened anew.
+    fn wait(&mut self, timeout: Duration) -> Result<Option<Key>, DeviceError>;
+}
+
+/// A lamp that tells one thing.
+pub trait Lamp {
+    /// Makes it shine so from now on.
+    ///
+    /// # Errors
+    /// When the device did not take it.
+    fn set(&mut self, light: Light) -> Result<(), DeviceError>;
+}
+
+/// Restarts the board unless it is fed in time.
+pub trait Watchdog {
+    /// Starts its time anew.
+    ///
+    /// # Errors
+    /// When the device did not take it.
+    fn feed(&mut self) -> Result<(), DeviceError>;
+
+    /// Stops it, for an orderly end. One that is dropped without this restarts the board.
+    ///
+    /// # Errors
+    /// When the device did not take it.
+    fn disarm(&mut self) -> Result<(), DeviceError>;
+}
+
+/// A device that did not do what it should.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {device}: {source}")]
+pub struct DeviceError {
+    /// What was tried, as a verb.
+    pub operation: &'static str,
+    /// On which device.
+    pub device: String,
+    /// What it said, or what it lacks and what helps.
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+impl DeviceError {
+    /// `operation` was tried on `device`, and came to `source`.
+    pub fn new(
+        operation: &'static str,
+        device: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self { operation, device: device.into(), source: source.into() }
+    }
 }
 
 /// A few named files that survive a power cut once they are synced.

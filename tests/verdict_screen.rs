@@ -117,7 +117,9 @@ fn every_verdict_looks_like_its_golden_picture() {
             let frame = case.frame(size);
             let path = golden(case.name, size);
             if bless {
-                PngPanel::new(&path).show(&frame).expect("the golden picture is written");
+                PngPanel::new(&path, (frame.width(), frame.height()))
+                    .show(&frame)
+                    .expect("the golden picture is written");
             }
             let known = image::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into_rgb8();
             assert_eq!(known.dimensions(), size, "{}", path.display());

@@ -14,12 +14,14 @@ use crate::ports::{Panel, PanelError};
 #[derive(Debug)]
 pub struct PngPanel {
     path: PathBuf,
+    size: (u32, u32),
 }
 
 impl PngPanel {
-    /// `path` is the file that is written; its directory has to exist by the time a picture is shown.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+    /// `path` is the file that is written; its directory has to exist by the time a picture is shown. It asks for
+    /// pictures of `size`, columns and rows, and writes any.
+    pub fn new(path: impl Into<PathBuf>, size: (u32, u32)) -> Self {
+        Self { path: path.into(), size }
     }
 
     /// The file that is written.
@@ -81,6 +83,10 @@ impl Panel for PngPanel {
             self.write_error(source)
         })
     }
+
+    fn size(&self) -> (u32, u32) {
+        self.size
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +103,7 @@ mod tests {
     fn the_picture_comes_back_as_it_was_shown() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("screen.png");
-        let mut panel = PngPanel::new(&path);
+        let mut panel = PngPanel::new(&path, (3, 2));
         for _ in 0..2 {
             panel.show(&picture()).expect("written");
         }
@@ -111,7 +117,7 @@ mod tests {
     fn a_missing_directory_is_named() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("nowhere").join("screen.png");
-        let error = PngPanel::new(&path).show(&picture()).expect_err("no directory").to_string();
+        let error = PngPanel::new(&path, (3, 2)).show(&picture()).expect_err("no directory").to_string();
         let (file, parent) = (path.display(), path.parent().expect("a parent").display());
         assert_eq!(error, format!("cannot write {file}: the directory {parent} does not exist"));
     }
@@ -121,7 +127,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("taken");
         fs::create_dir(&path).expect("a directory in the way");
-        let error = PngPanel::new(&path).show(&picture()).expect_err("a directory is no file").to_string();
+        let error = PngPanel::new(&path, (3, 2)).show(&picture()).expect_err("a directory is no file").to_string();
         assert!(error.starts_with(&format!("cannot write the picture to {}: ", path.display())), "{error}");
         assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 1, "no partial file is left");
     }
@@ -129,7 +135,7 @@ mod tests {
     #[test]
     fn a_picture_without_pixels_is_refused_and_the_old_one_stays() {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut panel = PngPanel::new(directory.path().join("screen.png"));
+        let mut panel = PngPanel::new(directory.path().join("screen.png"), (3, 2));
         panel.show(&picture()).expect("written");
         let error = panel.show(&Frame::new(0, 0)).expect_err("nothing to encode").to_string();
         assert!(error.starts_with("cannot encode a picture of 0 × 0 pixels for "), "{error}");

@@ -63,12 +63,6 @@ impl<W: Write> TerminalPanel<W> {
         Self { out, columns: columns.max(1), rows: rows.max(1), ink }
     }
 
-    /// The size, in pixels, of a picture that this terminal shows pixel by pixel: draw at this size and words stay
-    /// legible that would be lost in a larger picture made smaller.
-    pub fn frame_size(&self) -> (u32, u32) {
-        (self.columns, self.rows * 2)
-    }
-
     fn text(&self, frame: &Frame) -> String {
         let picture = shrunk_to(frame, self.columns, self.rows * 2);
         match self.ink {
@@ -83,6 +77,11 @@ impl<W: Write> Panel for TerminalPanel<W> {
         let text = self.text(frame);
         let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
         written.map_err(|source| PanelError::Write { target: "the terminal".to_owned(), source })
+    }
+
+    /// Draw at this size and words stay legible that would be lost in a larger picture made smaller.
+    fn size(&self) -> (u32, u32) {
+        (self.columns, self.rows * 2)
     }
 }
 

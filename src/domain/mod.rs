@@ -3,9 +3,11 @@
 mod ae_title;
 mod finding;
 mod frame;
+mod key;
 mod lungs;
 mod novelty;
 mod radiograph;
+mod rotation;
 mod tensor;
 mod uid;
 mod verdict;
@@ -15,9 +17,11 @@ pub use finding::{
     DecisionRule, Finding, OperatingPoint, OperatingPointError, Probabilities, Probability, ProbabilityError,
 };
 pub use frame::Frame;
+pub use key::{Key, LampRole, Light};
 pub use lungs::{LungLocator, LungLocatorError, Lungs, Region};
 pub use novelty::{Novelty, NoveltyError};
 pub use radiograph::{Acquired, GreyImage, GreyImageError, Identity, Modality, Radiograph, ViewPosition};
+pub use rotation::Rotation;
 pub use tensor::{Channels, Fit, GreyScale, InputSpec, InputSpecError, ModelInput, ModelOutput, SaliencyMap, Window};
 pub use uid::{SopInstanceUid, UidError};
 pub use verdict::{Doubt, Reading, Reason, Rejection, Verdict};
