@@ -27,7 +27,7 @@ use lightbox::domain::{Finding, Frame, Reading, Verdict};
 use lightbox::engine::{EngineOptions, MAX_THREADS, TractClassifier};
 use lightbox::ports::Panel;
 use lightbox::record::{self, Digest, Entry, Image, Journal, JournalError, Moment, Origin};
-use lightbox::ui::{Film, VerdictScreen};
+use lightbox::ui::{Film, Look, Page, Screen, VerdictScreen};
 
 /// Reads chest radiographs on a small board: Covid-19, other pneumonia, normal, or an honest "cannot say".
 ///
@@ -323,10 +323,11 @@ fn draw(screened: &Screened, model: &VerifiedModel, size: (u32, u32)) -> Frame {
         operating_point: &manifest.rule.operating_point,
         model_name: &manifest.name,
         model_version: &manifest.version,
+        page: Page::Whole,
+        case: None,
     };
     let mut frame = Frame::new(size.0, size.1);
-    // Drawing into memory cannot fail: the error type has no values.
-    let Ok(()) = screen.draw(&mut frame);
+    Screen::Verdict(screen).draw(&mut frame, Look::default());
     frame
 }
 

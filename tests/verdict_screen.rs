@@ -10,14 +10,12 @@ use std::sync::LazyLock;
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::{Dimensions, DrawTargetExt, Point, PointsIter, RgbColor, Size};
 use embedded_graphics::primitives::Rectangle;
-use lightbox::adapters::png_panel::PngPanel;
 use lightbox::domain::{
     Doubt, Finding, Frame, GreyImage, OperatingPoint, Probabilities, Reading, Reason, Rejection, SaliencyMap, Verdict,
     Window,
 };
-use lightbox::ports::Panel;
 use lightbox::ui::theme::contrast;
-use lightbox::ui::{Film, Item, Scene, TextItem, VerdictScreen};
+use lightbox::ui::{Film, Item, Look, Page, Scene, TextItem, VerdictScreen};
 use support::chest_phantom;
 
 /// Sizes with golden pictures.
@@ -89,22 +87,29 @@ impl Case {
             operating_point: &operating_point(),
             model_name: "chest-mobilenet",
             model_version: "1.2.0",
+            page: Page::Whole,
+            case: None,
         })
     }
 
     fn layout(&self, (width, height): (u32, u32)) -> Scene {
-        self.with_screen(|screen| screen.layout(Size::new(width, height)))
+        self.with_screen(|screen| screen.scene(Size::new(width, height), Look::default()))
     }
 
     fn frame(&self, (width, height): (u32, u32)) -> Frame {
         let mut frame = Frame::new(width, height);
-        self.with_screen(|screen| screen.draw(&mut frame)).expect("infallible");
+        self.with_screen(|screen| screen.draw(&mut frame, Look::default())).expect("infallible");
         frame
     }
 }
 
 fn golden(name: &str, (width, height): (u32, u32)) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/ui/verdict-{name}-{width}x{height}.png"))
+}
+
+fn write(frame: &Frame, path: &Path) {
+    let picture = image::RgbImage::from_raw(frame.width(), frame.height(), frame.pixels().as_flattened().to_vec());
+    picture.expect("as large as the frame").save(path).expect("the golden picture is written");
 }
 
 #[test]
@@ -117,9 +122,7 @@ fn every_verdict_looks_like_its_golden_picture() {
             let frame = case.frame(size);
             let path = golden(case.name, size);
             if bless {
-                PngPanel::new(&path, (frame.width(), frame.height()))
-                    .show(&frame)
-                    .expect("the golden picture is written");
+                write(&frame, &path);
             }
             let known = image::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into_rgb8();
             assert_eq!(known.dimensions(), size, "{}", path.display());
@@ -346,8 +349,10 @@ fn the_film_keeps_its_proportions() {
                 operating_point: &operating_point(),
                 model_name: "m",
                 model_version: "1",
+                page: Page::Whole,
+                case: None,
             }
-            .layout(Size::new(size.0, size.1));
+            .scene(Size::new(size.0, size.1), Look::default());
             let shown = scene.items.iter().find_map(|item| match item {
                 Item::Picture { area, pixels } => Some((area.size, pixels.len())),
                 Item::Fill { .. } | Item::Bar { .. } | Item::Text(_) | Item::Sign { .. } => None,
@@ -394,11 +399,19 @@ fn no_size_and_no_value_is_too_odd_to_be_drawn() {
             });
             let (model_name, model_version) = if turn % 2 == 0 { (long.as_str(), "1.0") } else { ("", long.as_str()) };
             let operating_point = &points[index % 2];
-            let screen = VerdictScreen { film, reading, operating_point, model_name, model_version };
+            let screen = VerdictScreen {
+                film,
+                reading,
+                operating_point,
+                model_name,
+                model_version,
+                page: Page::Whole,
+                case: None,
+            };
             let mut frame = Frame::new(width, height);
-            screen.draw(&mut frame).expect("infallible");
+            screen.draw(&mut frame, Look::default()).expect("infallible");
             let whole = Rectangle::new(Point::zero(), Size::new(width, height));
-            for text in screen.layout(whole.size).texts() {
+            for text in screen.scene(whole.size, Look::default()).texts() {
                 for line in &text.lines {
                     assert_eq!(line.area.intersection(&whole), line.area, "{:?} at {width} × {height}", line.text);
                 }
@@ -413,7 +426,7 @@ fn a_screen_can_be_drawn_on_a_part_of_a_target() {
     let alone = case.frame((320, 240));
     let mut frame = Frame::new(400, 300);
     let part = Rectangle::new(Point::new(50, 30), Size::new(320, 240));
-    case.with_screen(|screen| screen.draw(&mut frame.cropped(&part))).expect("infallible");
+    case.with_screen(|screen| screen.draw(&mut frame.cropped(&part), Look::default())).expect("infallible");
     assert_eq!(frame.bounding_box().size, Size::new(400, 300));
     for (x, y) in places(part) {
         assert_eq!(frame.get(x, y), alone.get(x - 50, y - 30));

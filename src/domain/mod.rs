@@ -4,6 +4,7 @@ mod ae_title;
 mod finding;
 mod frame;
 mod key;
+mod language;
 mod lungs;
 mod novelty;
 mod radiograph;
@@ -18,6 +19,7 @@ pub use finding::{
 };
 pub use frame::Frame;
 pub use key::{Key, LampRole, Light};
+pub use language::{Language, LanguageError};
 pub use lungs::{LungLocator, LungLocatorError, Lungs, Region};
 pub use novelty::{Novelty, NoveltyError};
 pub use radiograph::{Acquired, GreyImage, GreyImageError, Identity, Modality, Radiograph, ViewPosition};

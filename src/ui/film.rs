@@ -5,9 +5,10 @@
 use std::collections::VecDeque;
 
 use embedded_graphics::pixelcolor::Rgb888;
-use embedded_graphics::prelude::Size;
+use embedded_graphics::prelude::{Point, Size};
+use embedded_graphics::primitives::Rectangle;
 
-use super::theme;
+use super::{Film, Item, Scene, theme};
 use crate::domain::{GreyImage, SaliencyMap, Window};
 
 /// The largest size in `room` that keeps the film's proportions; no side is below 1 pixel.
@@ -36,6 +37,19 @@ pub(super) fn draw(image: &GreyImage, saliency: Option<(&SaliencyMap, Window)>, 
             theme::mix(film, colour(strength), opacity(strength))
         })
         .collect()
+}
+
+/// The plain film in the middle of `area`, on black.
+pub(super) fn lay(scene: &mut Scene, film: Film<'_>, area: Rectangle) {
+    if area.is_zero_sized() {
+        return;
+    }
+    let size = fitted(film.image, film.pixel_aspect, area.size);
+    let spare = area.size - size;
+    scene.fill(area, theme::FILM_GROUND);
+    let at = area.top_left + Point::new(spare.width as i32 / 2, spare.height as i32 / 2);
+    let pixels = draw(film.image, None, size);
+    scene.items.push(Item::Picture { area: Rectangle::new(at, size), pixels });
 }
 
 /// A saliency map ready to be asked.

@@ -1,12 +1,13 @@
-//! The signs that tell the verdicts apart without colour.
+//! The signs that tell verdicts, states and keys apart without colour.
 //!
 //! Each is described by distances in a unit square, so it is sharp at every size.
 
 use std::f32::consts::PI;
 
+use super::Level;
 use crate::domain::{Finding, Verdict};
 
-/// A drawn sign, one a verdict.
+/// A drawn sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sign {
     /// Filled triangle with an exclamation mark: Covid-19.
@@ -19,11 +20,54 @@ pub enum Sign {
     Question,
     /// Ring with a slash: not read.
     Refused,
+    /// Filled disc with a check mark cut out: a part works.
+    Good,
+    /// Outline of a triangle with an exclamation mark: a part needs attention.
+    Attention,
+    /// Filled square on its corner with a cross cut out: a part does not work.
+    Fault,
+    /// Thin ring: not yet, or not chosen.
+    Ring,
+    /// Three dots: busy.
+    Busy,
+    /// Three lines: a list.
+    List,
+    /// Arrow down into a tray: something to be installed.
+    Install,
+    /// Globe: the language.
+    Globe,
+    /// Filled disc: the key that goes on.
+    Disc,
+    /// Filled square: the key that chooses.
+    Square,
 }
 
 impl Sign {
-    /// Every sign.
-    pub const ALL: [Self; 5] = [Self::Alarm, Self::Notice, Self::Clear, Self::Question, Self::Refused];
+    /// The signs of the verdicts.
+    pub const OF_VERDICTS: [Self; 5] = [Self::Alarm, Self::Notice, Self::Clear, Self::Question, Self::Refused];
+
+    /// The other signs.
+    pub const OTHERS: [Self; 10] = [
+        Self::Good,
+        Self::Attention,
+        Self::Fault,
+        Self::Ring,
+        Self::Busy,
+        Self::List,
+        Self::Install,
+        Self::Globe,
+        Self::Disc,
+        Self::Square,
+    ];
+
+    /// The sign of a part's state.
+    pub fn of_level(level: Level) -> Self {
+        match level {
+            Level::Good => Self::Good,
+            Level::Attention => Self::Attention,
+            Level::Fault => Self::Fault,
+        }
+    }
 
     /// The sign of a verdict.
     pub fn of(verdict: &Verdict) -> Self {
@@ -64,7 +108,26 @@ impl Shape {
         let dot = |x, y, radius| (vec![[x, y], [x, y]], radius);
         let strokes = match sign {
             Sign::Alarm => vec![(vec![[0.5, 0.40], [0.5, 0.61]], 0.055), dot(0.5, 0.77, 0.062)],
-            Sign::Notice | Sign::Refused => Vec::new(),
+            Sign::Notice | Sign::Refused | Sign::Ring | Sign::Disc | Sign::Square => Vec::new(),
+            Sign::Good => vec![(vec![[0.27, 0.52], [0.44, 0.68], [0.73, 0.34]], 0.065)],
+            Sign::Attention => vec![(vec![[0.5, 0.42], [0.5, 0.6]], 0.05), dot(0.5, 0.74, 0.058)],
+            Sign::Fault => {
+                vec![(vec![[0.34, 0.34], [0.66, 0.66]], 0.06), (vec![[0.66, 0.34], [0.34, 0.66]], 0.06)]
+            }
+            Sign::Busy => vec![dot(0.17, 0.5, 0.12), dot(0.5, 0.5, 0.12), dot(0.83, 0.5, 0.12)],
+            Sign::List => [0.22, 0.5, 0.78].map(|y| (vec![[0.12, y], [0.88, y]], 0.075)).into(),
+            Sign::Install => vec![
+                (vec![[0.5, 0.1], [0.5, 0.6]], 0.065),
+                (vec![[0.28, 0.4], [0.5, 0.62], [0.72, 0.4]], 0.065),
+                (vec![[0.1, 0.66], [0.1, 0.88], [0.9, 0.88], [0.9, 0.66]], 0.065),
+            ],
+            Sign::Globe => {
+                let meridian = |width: f32| {
+                    let points = (0..=32).map(|step| 2.0 * PI * step as f32 / 32.0);
+                    (points.map(|angle| [0.5 + width * angle.cos(), 0.5 + 0.42 * angle.sin()]).collect(), 0.035)
+                };
+                vec![meridian(0.42), meridian(0.19), (vec![[0.08, 0.5], [0.92, 0.5]], 0.035)]
+            }
             Sign::Clear => vec![(vec![[0.29, 0.53], [0.44, 0.67], [0.72, 0.36]], 0.062)],
             Sign::Question => {
                 let mut hook: Vec<Point> = (0..=24)
@@ -109,6 +172,16 @@ impl Shape {
                 let slash = chain(at, &[[0.22, 0.22], [0.78, 0.78]]) - 0.06;
                 ((radius - 0.41).abs() - 0.07).min(slash)
             }
+            Sign::Good => (radius - 0.47).max(-marks),
+            Sign::Attention => {
+                let edge = polygon(at, &[[0.5, 0.14], [0.91, 0.86], [0.09, 0.86]]);
+                (edge.abs() - 0.055).min(marks)
+            }
+            Sign::Fault => ((dx.abs() + dy.abs() - 0.49) * std::f32::consts::FRAC_1_SQRT_2).max(-marks),
+            Sign::Busy | Sign::List | Sign::Install | Sign::Globe => marks,
+            Sign::Ring => (radius - 0.38).abs() - 0.055,
+            Sign::Disc => radius - 0.42,
+            Sign::Square => dx.abs().max(dy.abs()) - 0.38,
         }
     }
 }
@@ -145,8 +218,8 @@ mod tests {
     #[test]
     fn no_two_signs_look_alike_even_in_one_colour() {
         for side in [16, 24, 48, 72] {
-            for (index, one) in Sign::ALL.iter().enumerate() {
-                for other in &Sign::ALL[index + 1..] {
+            for (index, one) in Sign::OF_VERDICTS.iter().enumerate() {
+                for other in &Sign::OF_VERDICTS[index + 1..] {
                     let (a, b) = (one.coverage(side), other.coverage(side));
                     let differing: f32 = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).sum();
                     let share = differing / (side * side) as f32;
@@ -157,8 +230,21 @@ mod tests {
     }
 
     #[test]
+    fn the_signs_of_states_do_not_look_alike() {
+        let levels = [Sign::Good, Sign::Attention, Sign::Fault];
+        for side in [10, 16, 24] {
+            for (one, other) in [(0, 1), (1, 2), (0, 2)].map(|(a, b)| (levels[a], levels[b])) {
+                let (a, b) = (one.coverage(side), other.coverage(side));
+                let differing: f32 = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).sum();
+                let share = differing / (side * side) as f32;
+                assert!(share > 0.15, "{one:?} and {other:?} at {side} px differ in {share} of their box");
+            }
+        }
+    }
+
+    #[test]
     fn signs_stay_inside_of_their_box_and_are_not_empty() {
-        for sign in Sign::ALL {
+        for sign in Sign::OF_VERDICTS.into_iter().chain(Sign::OTHERS) {
             let side = 64;
             let covered = sign.coverage(side);
             let edge = (0..side).flat_map(|i| [i, (side - 1) * side + i, i * side, i * side + side - 1]);

@@ -6,6 +6,7 @@
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::RgbColor;
 
+use super::Level;
 use crate::domain::{Finding, Verdict};
 
 /// The ground of every screen.
@@ -20,6 +21,22 @@ pub const FILM_GROUND: Rgb888 = Rgb888::BLACK;
 pub const TRACK: Rgb888 = Rgb888::new(46, 54, 64);
 /// Lines between parts.
 pub const RULE: Rgb888 = Rgb888::new(46, 54, 64);
+
+/// Behind what the keys do.
+pub const STRIP: Rgb888 = Rgb888::new(27, 33, 41);
+/// Behind what is pointed at in a list.
+pub const CHOSEN: Rgb888 = Rgb888::new(38, 58, 82);
+/// What is neither good nor bad: a title, a progress.
+pub const CALM: Rgb888 = Rgb888::new(186, 201, 217);
+
+/// Colour of how far something is from how it should be.
+pub fn of_level(level: Level) -> Rgb888 {
+    match level {
+        Level::Good => Rgb888::new(124, 207, 160),
+        Level::Attention => Rgb888::new(246, 216, 78),
+        Level::Fault => Rgb888::new(255, 138, 128),
+    }
+}
 
 /// Colour of a finding's bar, and of its verdict.
 pub fn of_finding(finding: Finding) -> Rgb888 {
@@ -87,6 +104,12 @@ mod tests {
     fn every_text_colour_stands_out_from_its_ground() {
         for (text, ground) in [(TEXT, GROUND), (MUTED, GROUND), (TEXT, FILM_GROUND), (MUTED, FILM_GROUND)] {
             assert!(contrast(text, ground) >= 4.5, "{text:?} on {ground:?}: {}", contrast(text, ground));
+        }
+        for (text, ground) in [(TEXT, STRIP), (TEXT, CHOSEN), (MUTED, CHOSEN), (CALM, mix(GROUND, CALM, 0.14))] {
+            assert!(contrast(text, ground) >= 4.5, "{text:?} on {ground:?}: {}", contrast(text, ground));
+        }
+        for level in [Level::Good, Level::Attention, Level::Fault].map(of_level) {
+            assert!(contrast(level, mix(GROUND, level, 0.14)) >= 4.5, "{level:?}");
         }
         for verdict in verdicts() {
             let (ground, words) = (band(&verdict), of_verdict(&verdict));

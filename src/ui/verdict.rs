@@ -21,18 +21,17 @@ use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::{DrawTarget, DrawTargetExt, Point, Size};
 use embedded_graphics::primitives::Rectangle;
 
+use super::area::{cut_left, cut_right, cut_top, inset, split_left, split_top, square};
+use super::measure::Measure;
 use super::scene::Align;
+use super::screen::moment;
+use super::sheet::{Kind, Part, Sheet, lay_keys, line_across};
 use super::text::{self, Fitting, Weight};
-use super::{Item, Scene, Sign, TextItem, film, theme};
+use super::words::{Phrase, Words};
+use super::{Case, Item, Look, Page, Scene, Sign, Source, TextItem, Who, film, theme};
 use crate::domain::{
     Finding, GreyImage, OperatingPoint, Probabilities, Probability, Reading, SaliencyMap, Verdict, Window,
 };
-
-const INTENDED_USE: &str = "Research use. Not a medical device. A clinician decides.";
-const WHAT_TO_DO: &str = "What to do";
-const DETAILS: &str = "Details";
-const MAP_CAPTION: &str = "Colour: where the model looked";
-const NO_PICTURE: &str = "No picture to show";
 
 /// What is drawn when a film was read, or could not be.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +46,10 @@ pub struct VerdictScreen<'a> {
     pub model_name: &'a str,
     /// Version of the model.
     pub model_version: &'a str,
+    /// Which page is shown.
+    pub page: Page,
+    /// What is known of the case; `None` where nothing is shown of it.
+    pub case: Option<Case<'a>>,
 }
 
 /// A film to be shown.
@@ -65,20 +68,29 @@ impl VerdictScreen<'_> {
     ///
     /// # Errors
     /// The target's own.
-    pub fn draw<D>(&self, target: &mut D) -> Result<(), D::Error>
+    pub fn draw<D>(&self, target: &mut D, look: Look) -> Result<(), D::Error>
     where
         D: DrawTarget<Color = Rgb888>,
     {
         let area = target.bounding_box();
-        self.layout(area.size).draw(&mut target.translated(area.top_left))
+        self.scene(area.size, look).draw(&mut target.translated(area.top_left))
     }
 
     /// What stands where on a screen of that size.
-    pub fn layout(&self, size: Size) -> Scene {
+    pub fn scene(&self, size: Size, look: Look) -> Scene {
+        match self.page {
+            Page::Whole | Page::Verdict => self.verdict_page(size, look),
+            Page::Map => self.map_page(size, look),
+            Page::Details => self.details_page(size, look),
+        }
+    }
+
+    fn verdict_page(&self, size: Size, look: Look) -> Scene {
         let mut scene = Scene::new(size, theme::GROUND);
-        let measure = Measure::of(size);
+        let measure = Measure::of(size, Words(look.language));
         let whole = Rectangle::new(Point::zero(), size);
         let (rest, unsaid) = self.lay_band(&mut scene, measure, whole);
+        let rest = lay_keys(&mut scene, measure, rest, look);
         let rest = self.lay_footer(&mut scene, measure, rest);
         let body = inset(rest, measure.gap(16.0), measure.gap(12.0));
         if body.size.width >= body.size.height {
@@ -99,6 +111,93 @@ impl VerdictScreen<'_> {
         scene
     }
 
+    /// The film as large as it gets, under a narrow band with the verdict.
+    fn map_page(&self, size: Size, look: Look) -> Scene {
+        let mut scene = Scene::new(size, theme::GROUND);
+        let measure = Measure::of(size, Words(look.language));
+        let verdict = &self.reading.verdict;
+        let (colour, ground) = (theme::of_verdict(verdict), theme::band(verdict));
+        let (margin, pad) = (measure.gap(16.0), measure.gap(6.0));
+        let whole = Rectangle::new(Point::zero(), size);
+        let how = measure.fitting(26.0, 1);
+        let side = (how.max_px * 1.2).round() as u32;
+        let room = size.width.saturating_sub(side + 3 * margin);
+        let line_height = text::line_height(how.max_px);
+        let words = of_verdict(measure.words, verdict);
+        let block = text::fit(words, Weight::Bold, room, line_height, how);
+        let (band, rest) = split_top(whole, side.max(line_height) + 2 * pad);
+        scene.fill(band, ground);
+        if side + margin <= band.size.width && side <= band.size.height {
+            let at = band.top_left + Point::new(margin as i32, (band.size.height - side) as i32 / 2);
+            scene.items.push(Item::Sign { area: square(at, side), sign: Sign::of(verdict), colour, ground });
+        }
+        if let Some(block) = block.filter(|block| block.height() <= band.size.height) {
+            let spare = band.size.height.saturating_sub(block.height()) / 2;
+            let area = cut_top(cut_right(cut_left(band, margin + side + margin), margin), spare);
+            scene.items.push(text_item(block, Weight::Bold, area, Align::Left, (colour, ground)));
+        }
+        let rest = lay_keys(&mut scene, measure, rest, look);
+        self.lay_film(&mut scene, measure, inset(rest, measure.gap(10.0), measure.gap(6.0)), Align::Centre);
+        scene
+    }
+
+    /// What the verdict rests on.
+    fn details_page(&self, size: Size, look: Look) -> Scene {
+        let words = Words(look.language);
+        let verdict = &self.reading.verdict;
+        let mut first = Vec::new();
+        let model = format!("{} {}", self.model_name, self.model_version);
+        if let Some(case) = &self.case {
+            let (name, value) = of_who(words, case.who);
+            first.push(Part::row(0, words.say(name), value));
+            first.push(Part::row(0, words.say(Phrase::ReadAt), moment(words, case.when)));
+            first.push(Part::row(1, words.say(Phrase::RecordNumber), words.count(case.sequence)));
+            first.push(Part::row(3, words.say(Phrase::CameBy), words.say(of_source(case.source))));
+        }
+        first.push(Part::row(0, words.say(Phrase::Model), model));
+        let mut second = Vec::new();
+        if let Some(probabilities) = &self.reading.probabilities {
+            for finding in Finding::ALL {
+                let p = probabilities.of(finding);
+                let covid = finding == Finding::Covid19;
+                let at = self.operating_point;
+                second.push(Part::new(
+                    0,
+                    Kind::Probability {
+                        name: words.say(label(finding)).to_owned(),
+                        number: words.percent(p),
+                        share: p.get(),
+                        colour: theme::of_finding(finding),
+                        lines: if covid { vec![at.rule_out().get(), at.rule_in().get()] } else { Vec::new() },
+                        caption: if covid { self.lines_caption(words) } else { String::new() },
+                    },
+                ));
+            }
+        } else if let Verdict::Rejected(rejection) = verdict {
+            second.push(Part::label(1, words.say(Phrase::WhatToDo)));
+            second.push(Part::bold(0, advice(words, verdict)));
+            if !rejection.detail.is_empty() {
+                second.push(Part::label(1, words.say(Phrase::Details)));
+                second.push(Part::lines(1, &capitalised(&rejection.detail)));
+            }
+        } else {
+            second.push(Part::label(1, words.say(Phrase::WhatToDo)));
+            second.push(Part::bold(0, advice(words, verdict)));
+        }
+        let sheet = Sheet {
+            sign: Sign::of(verdict),
+            tone: theme::of_verdict(verdict),
+            title: of_verdict(words, verdict).to_owned(),
+            lead: second_line(words, verdict).unwrap_or_default().to_owned(),
+            first,
+            second,
+            foot: words.say(Phrase::IntendedUse).to_owned(),
+            film: None,
+            scroll: None,
+        };
+        sheet.scene(size, look)
+    }
+
     /// Lays the band at the top; returns what is left below it, and the reason or caution if the band has no room for it.
     ///
     /// The verdict is never shortened: the band grows for it, and where even that is not enough the sign stands alone.
@@ -109,7 +208,7 @@ impl VerdictScreen<'_> {
         let side = measure.sign_side(whole.size).min(whole.size.height).min(whole.size.width);
         let width = whole.size.width.saturating_sub(side + 3 * margin);
         let budget = measure.band_budget(whole.size).saturating_sub(2 * pad);
-        let second = second_line(verdict).and_then(|words| {
+        let second = second_line(measure.words, verdict).and_then(|words| {
             let one_line = Fitting { max_lines: 1, ..measure.fitting(25.0, 1) };
             let two_lines = Fitting { max_lines: 2, ..one_line };
             let fit = |how| text::fit(words, Weight::Regular, width, budget / 2, how).filter(|block| !block.shortened);
@@ -117,8 +216,10 @@ impl VerdictScreen<'_> {
             fit(one_line).filter(|block| block.px >= enough).or_else(|| fit(two_lines))
         });
         let second_height = second.as_ref().map_or(0, text::Block::height);
-        let fit =
-            |height, how| text::fit(verdict.words(), Weight::Bold, width, height, how).filter(|block| !block.shortened);
+        let fit = |height, how| {
+            text::fit(of_verdict(measure.words, verdict), Weight::Bold, width, height, how)
+                .filter(|block| !block.shortened)
+        };
         let large = measure.fitting(52.0, 2);
         let small = |max_lines| Fitting { max_px: measure.min_px * 1.1, min_px: measure.min_px, max_lines };
         let with_second = fit(budget - second_height, large).map(|first| (Some(first), second));
@@ -141,7 +242,7 @@ impl VerdictScreen<'_> {
         if let Some(block) = first {
             scene.items.push(text_item(block, Weight::Bold, upper, Align::Left, (colour, ground)));
         }
-        let Some(block) = second else { return (rest, second_line(verdict)) };
+        let Some(block) = second else { return (rest, second_line(measure.words, verdict)) };
         scene.items.push(text_item(block, Weight::Regular, lower, Align::Left, (theme::TEXT, ground)));
         (rest, None)
     }
@@ -153,7 +254,8 @@ impl VerdictScreen<'_> {
         let width = rest.size.width.saturating_sub(2 * margin);
         let colours = (theme::MUTED, theme::GROUND);
         let room = rest.size.height / 4;
-        let intended = text::fit(INTENDED_USE, Weight::Regular, width, room, how).filter(|block| !block.shortened);
+        let intended = text::fit(measure.words.say(Phrase::IntendedUse), Weight::Regular, width, room, how)
+            .filter(|block| !block.shortened);
         let Some(intended) = intended else { return rest };
         let left = intended.width(Weight::Regular).min(width);
         let right = width.saturating_sub(left + 2 * margin);
@@ -200,8 +302,11 @@ impl VerdictScreen<'_> {
         })
     }
 
-    /// The map that is laid over the film; none over a film that was not read.
+    /// The map that is laid over the film: where it is asked for, and never over a film that was not read.
     fn shown_map(&self) -> Option<(&SaliencyMap, Window)> {
+        if matches!(self.page, Page::Verdict | Page::Details) {
+            return None;
+        }
         match self.reading.verdict {
             Verdict::Found(_) | Verdict::Indeterminate(_) => self.film?.saliency,
             Verdict::Rejected(_) => None,
@@ -236,7 +341,8 @@ impl VerdictScreen<'_> {
         scene.items.push(Item::Picture { area: Rectangle::new(area.top_left + at, size), pixels });
         let line = cut_top(area, ground.height + measure.gap(5.0).min(below));
         let how = measure.fitting(15.0, 1);
-        let caption = text::fit(MAP_CAPTION, Weight::Regular, line.size.width, line.size.height, how);
+        let caption =
+            text::fit(measure.words.say(Phrase::MapCaption), Weight::Regular, line.size.width, line.size.height, how);
         if let Some(block) = caption.filter(|block| below > 0 && !block.shortened) {
             scene.items.push(text_item(block, Weight::Regular, line, Align::Left, (theme::MUTED, theme::GROUND)));
         }
@@ -250,7 +356,8 @@ impl VerdictScreen<'_> {
         scene.fill(inner, theme::GROUND);
         let room = inset(inner, measure.gap(10.0), 0);
         let how = measure.fitting(18.0, 2);
-        let block = text::fit(NO_PICTURE, Weight::Regular, room.size.width, room.size.height, how);
+        let block =
+            text::fit(measure.words.say(Phrase::NoPicture), Weight::Regular, room.size.width, room.size.height, how);
         let Some(block) = block.filter(|block| !block.shortened) else {
             return;
         };
@@ -275,12 +382,12 @@ impl VerdictScreen<'_> {
         let bars_height = bars.map_or(0, |bars| bars.height());
         let line = |base_px| text::line_height(measure.fitting(base_px, 1).max_px);
         if rest.size.height >= bars_height + line(15.0) + 2 * line(24.0) {
-            let (label, below) = label_item(measure, rest, WHAT_TO_DO);
+            let (label, below) = label_item(measure, rest, measure.words.say(Phrase::WhatToDo));
             scene.items.extend(label);
             rest = below;
         }
         let room = Size::new(rest.size.width, rest.size.height.saturating_sub(bars_height));
-        if let Some(block) = whole_text(advice(verdict), Weight::Bold, room, measure.fitting(24.0, 3)) {
+        if let Some(block) = whole_text(advice(measure.words, verdict), Weight::Bold, room, measure.fitting(24.0, 3)) {
             let (upper, lower) = split_top(rest, block.height());
             scene.items.push(text_item(block, Weight::Bold, upper, Align::Left, colours));
             rest = lower;
@@ -289,7 +396,7 @@ impl VerdictScreen<'_> {
             self.lay_bars(scene, measure, rest, bars, probabilities);
         } else if let Verdict::Rejected(rejection) = verdict {
             let rest = cut_top(rest, measure.gap(18.0));
-            let (label, below) = label_item(measure, rest, DETAILS);
+            let (label, below) = label_item(measure, rest, measure.words.say(Phrase::Details));
             let Size { width, height } = below.size;
             let how = measure.fitting(18.0, 8);
             if let Some(block) = text::fit(&capitalised(&rejection.detail), Weight::Regular, width, height, how) {
@@ -310,7 +417,7 @@ impl VerdictScreen<'_> {
     ) {
         let Bars { narrow, row_height, rows } = bars;
         let spare = area.size.height.saturating_sub(bars.height());
-        let lines = self.lines_caption();
+        let lines = self.lines_caption(measure.words);
         let gap = measure.gap(6.0);
         let room = Size::new(area.size.width, spare.saturating_sub(gap));
         let caption = text::fit(&lines, Weight::Regular, room.width, room.height, measure.fitting(15.0, 1))
@@ -348,7 +455,7 @@ impl VerdictScreen<'_> {
         let colours = (theme::TEXT, theme::GROUND);
         let line_height = text::line_height(how.max_px);
         let (first, below) = split_top(cut_top(row, measure.bar_gap()), line_height);
-        let number = percent(p);
+        let number = measure.words.percent(p);
         let number_width = (text::width(&number, Weight::Bold, how.max_px).ceil() as u32).min(first.size.width);
         let (words, number_area, below) = if narrow {
             let (second, below) = split_top(below, line_height);
@@ -362,7 +469,9 @@ impl VerdictScreen<'_> {
             let align = if narrow { Align::Left } else { Align::Right };
             scene.items.push(text_item(block, Weight::Bold, number_area, align, colours));
         }
-        if let Some(block) = text::fit(label(finding), weight, words.size.width, words.size.height, how) {
+        if let Some(block) =
+            text::fit(measure.words.say(label(finding)), weight, words.size.width, words.size.height, how)
+        {
             scene.items.push(text_item(block, weight, words, Align::Left, colours));
         }
 
@@ -377,64 +486,23 @@ impl VerdictScreen<'_> {
         if finding == Finding::Covid19 {
             let at = self.operating_point;
             for line in [at.rule_out(), at.rule_in()] {
-                self.lay_line(scene, measure, bar, line);
+                scene.items.extend(line_across(measure, bar, line.get(), measure.bar_lift()));
             }
         }
     }
 
-    /// A line of the operating point across a bar, with a dark seam on both sides so that it shows on every colour.
-    fn lay_line(&self, scene: &mut Scene, measure: Measure, bar: Rectangle, line: Probability) {
-        let (thick, seam, over) = (measure.gap(3.0), measure.gap(2.0), measure.bar_lift());
-        let most = bar.size.width.saturating_sub(thick);
-        let x = along(bar, line).saturating_sub(thick / 2).min(most) as i32;
-        let at = bar.top_left + Point::new(x, -(over as i32));
-        let size = Size::new(thick.min(bar.size.width), bar.size.height + 2 * over);
-        let behind = Rectangle::new(at - Point::new(seam as i32, 0), size + Size::new(2 * seam, 0));
-        scene.fill(behind, theme::GROUND);
-        scene.fill(Rectangle::new(at, size), theme::TEXT);
-    }
-
-    fn lines_caption(&self) -> String {
+    fn lines_caption(&self, words: Words) -> String {
         let at = self.operating_point;
-        let (out, called) = (percent(at.rule_out()), percent(at.rule_in()));
-        if out == called {
-            format!("Covid-19 suspected from {called}")
+        let (open, called) = (words.percent(at.rule_out()), words.percent(at.rule_in()));
+        if open == called {
+            words.fill(Phrase::SuspectedFrom, &[("called", &called)])
         } else {
-            format!("Suspected from {called}, cannot say from {out}")
+            words.fill(Phrase::SuspectedOrCannotSay, &[("called", &called), ("open", &open)])
         }
     }
 }
 
-/// Lengths that follow the screen: 1 is a screen of 800 × 480 pixels.
-#[derive(Clone, Copy, Debug)]
-struct Measure {
-    length: f32,
-    type_size: f32,
-    min_px: f32,
-}
-
 impl Measure {
-    fn of(size: Size) -> Self {
-        /// Below this many columns or rows only the verdict and the film have a place.
-        const POSTAGE_STAMP: u32 = 160;
-        let area = f64::from(size.width) * f64::from(size.height);
-        let length = ((area / (800.0 * 480.0)).sqrt() as f32).clamp(0.05, 6.0);
-        let min_px = if size.width.min(size.height) < POSTAGE_STAMP { 8.0 } else { 10.0 };
-        // Small panels are held closer, so letters shrink less than the screen.
-        Self { length, type_size: length.powf(0.75), min_px }
-    }
-
-    /// A length, at least 1 pixel.
-    fn gap(self, base: f32) -> u32 {
-        (base * self.length).round().max(1.0) as u32
-    }
-
-    fn fitting(self, base_px: f32, max_lines: usize) -> Fitting {
-        // Whole steps: the same words have the same size everywhere.
-        let max_px = ((base_px * self.type_size * 2.0).round() / 2.0).max(self.min_px);
-        Fitting { max_px, min_px: self.min_px, max_lines }
-    }
-
     /// The height that the band takes where it can.
     fn band_budget(self, size: Size) -> u32 {
         let share = if size.width > size.height { 0.25 } else { 0.27 };
@@ -452,9 +520,9 @@ impl Measure {
 
     /// The least that the words of a bar need beside each other.
     fn details_width(self) -> u32 {
-        let words = label(Finding::Pneumonia);
+        let words = self.words.say(label(Finding::Pneumonia));
         let wide = text::width(words, Weight::Bold, self.min_px)
-            + text::width(">99\u{a0}%", Weight::Bold, self.fitting(20.0, 1).max_px);
+            + text::width(self.words.widest_percent(), Weight::Bold, self.fitting(20.0, 1).max_px);
         wide.ceil() as u32 + 2 * self.gap(6.0)
     }
 
@@ -518,48 +586,67 @@ fn label_item(measure: Measure, area: Rectangle, words: &str) -> (Option<Item>, 
 }
 
 /// Under the verdict: the reason why nothing is said, or what the verdict must not be taken for.
-fn second_line(verdict: &Verdict) -> Option<&'static str> {
+fn second_line(words: Words, verdict: &Verdict) -> Option<&'static str> {
     match verdict {
-        Verdict::Found(Finding::Covid19) => Some("The film alone does not prove it"),
-        Verdict::Found(Finding::Pneumonia | Finding::Normal) => Some("This does not rule out Covid-19"),
-        Verdict::Indeterminate(_) | Verdict::Rejected(_) => verdict.reason().map(|reason| reason.words()),
+        Verdict::Found(Finding::Covid19) => Some(words.say(Phrase::FilmAloneDoesNotProve)),
+        Verdict::Found(Finding::Pneumonia | Finding::Normal) => Some(words.say(Phrase::DoesNotRuleOutCovid)),
+        Verdict::Indeterminate(_) | Verdict::Rejected(_) => verdict.reason().map(|reason| words.explain(reason).words),
     }
 }
 
 /// What to do now.
-fn advice(verdict: &Verdict) -> &'static str {
+fn advice(words: Words, verdict: &Verdict) -> &'static str {
     match verdict {
-        Verdict::Found(Finding::Covid19) => "Isolate, confirm with a PCR\u{a0}test, refer to a clinician",
-        Verdict::Found(Finding::Pneumonia) => "Refer to a clinician; consider a PCR test",
-        Verdict::Found(Finding::Normal) => "With symptoms or contact: do a PCR\u{a0}test",
-        Verdict::Indeterminate(doubt) => doubt.reason().advice(),
-        Verdict::Rejected(rejection) => rejection.reason.advice(),
+        Verdict::Found(Finding::Covid19) => words.say(Phrase::AdviceCovid19),
+        Verdict::Found(Finding::Pneumonia) => words.say(Phrase::AdvicePneumonia),
+        Verdict::Found(Finding::Normal) => words.say(Phrase::AdviceNormal),
+        Verdict::Indeterminate(doubt) => words.explain(doubt.reason()).advice,
+        Verdict::Rejected(rejection) => words.explain(rejection.reason).advice,
     }
 }
 
-fn label(finding: Finding) -> &'static str {
+/// What is said of a film, in large words.
+pub(super) fn of_verdict(words: Words, verdict: &Verdict) -> &'static str {
+    words.say(match verdict {
+        Verdict::Found(Finding::Covid19) => Phrase::Covid19Suspected,
+        Verdict::Found(Finding::Pneumonia) => Phrase::PneumoniaSuspected,
+        Verdict::Found(Finding::Normal) => Phrase::NoPneumoniaSeen,
+        Verdict::Indeterminate(_) => Phrase::CannotSay,
+        Verdict::Rejected(_) => Phrase::NotRead,
+    })
+}
+
+/// What names the one on the film, and the name.
+pub(super) fn of_who(words: Words, who: Who<'_>) -> (Phrase, String) {
+    match who {
+        Who::Hidden => (Phrase::Patient, words.say(Phrase::PatientHidden).to_owned()),
+        Who::Unknown => (Phrase::Patient, words.say(Phrase::PatientNotGiven).to_owned()),
+        Who::Patient(name) => (Phrase::Patient, words.apart(name)),
+        Who::Study(name) => (Phrase::Study, words.apart(name)),
+    }
+}
+
+pub(super) fn of_source(source: Source) -> Phrase {
+    match source {
+        Source::File => Phrase::ByFile,
+        Source::Network => Phrase::ByNetwork,
+        Source::Folder => Phrase::ByFolder,
+        Source::Drive => Phrase::ByDrive,
+        Source::Camera => Phrase::ByCamera,
+    }
+}
+
+fn label(finding: Finding) -> Phrase {
     match finding {
-        Finding::Covid19 => "Covid-19",
-        Finding::Pneumonia => "Other pneumonia",
-        Finding::Normal => "No pneumonia",
+        Finding::Covid19 => Phrase::LabelCovid19,
+        Finding::Pneumonia => Phrase::LabelPneumonia,
+        Finding::Normal => Phrase::LabelNormal,
     }
 }
 
 fn capitalised(sentence: &str) -> String {
     let mut letters = sentence.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-/// Whole percent; never "0 %" or "100 %" for what is only nearly so.
-fn percent(p: Probability) -> String {
-    let hundredths = p.get() * 100.0;
-    if hundredths > 0.0 && hundredths < 1.0 {
-        "<1\u{a0}%".to_owned()
-    } else if hundredths > 99.0 && hundredths < 100.0 {
-        ">99\u{a0}%".to_owned()
-    } else {
-        format!("{hundredths:.0}\u{a0}%")
-    }
 }
 
 /// Where a probability lies on a bar, in pixels from its left end.
@@ -576,67 +663,21 @@ fn text_item(block: text::Block, weight: Weight, area: Rectangle, align: Align, 
     Item::Text(TextItem::place(block, weight, area, align, colours))
 }
 
-fn square(at: Point, side: u32) -> Rectangle {
-    Rectangle::new(at, Size::new(side, side))
-}
-
-/// The upper `height` pixels, and the rest.
-fn split_top(area: Rectangle, height: u32) -> (Rectangle, Rectangle) {
-    let height = height.min(area.size.height);
-    let upper = Rectangle::new(area.top_left, Size::new(area.size.width, height));
-    (upper, cut_top(area, height))
-}
-
-/// The left `width` pixels, and the rest.
-fn split_left(area: Rectangle, width: u32) -> (Rectangle, Rectangle) {
-    let width = width.min(area.size.width);
-    let left = Rectangle::new(area.top_left, Size::new(width, area.size.height));
-    (left, cut_left(area, width))
-}
-
-fn cut_top(area: Rectangle, height: u32) -> Rectangle {
-    let height = height.min(area.size.height);
-    let at = area.top_left + Point::new(0, height as i32);
-    Rectangle::new(at, Size::new(area.size.width, area.size.height - height))
-}
-
-fn cut_left(area: Rectangle, width: u32) -> Rectangle {
-    let width = width.min(area.size.width);
-    let at = area.top_left + Point::new(width as i32, 0);
-    Rectangle::new(at, Size::new(area.size.width - width, area.size.height))
-}
-
-fn cut_right(area: Rectangle, width: u32) -> Rectangle {
-    Rectangle::new(area.top_left, Size::new(area.size.width.saturating_sub(width), area.size.height))
-}
-
-/// What is left when every side loses pixels: `across` left and right, `down` above and below.
-fn inset(area: Rectangle, across: u32, down: u32) -> Rectangle {
-    let area = cut_right(cut_left(area, across), across);
-    let area = cut_top(area, down);
-    Rectangle::new(area.top_left, Size::new(area.size.width, area.size.height.saturating_sub(down)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_nearly_certain_is_not_shown_as_certain() {
-        let shown = |p| percent(Probability::new(p).expect("a probability")).replace('\u{a0}', " ");
-        let expected = ["0 %", "<1 %", "<1 %", "1 %", "50 %", "99 %", ">99 %", ">99 %", "100 %"];
-        for (p, expected) in [0.0, 1e-9, 0.005, 0.0101, 0.5, 0.99, 0.9901, 0.999_999, 1.0].into_iter().zip(expected) {
-            assert_eq!(shown(p), expected, "{p}");
-        }
-    }
+    use crate::domain::Language;
 
     #[test]
     fn no_verdict_but_normal_is_shown_as_clear() {
         for finding in [Finding::Covid19, Finding::Pneumonia] {
             assert_ne!(Sign::of(&Verdict::Found(finding)), Sign::Clear);
         }
-        for verdict in [Finding::Pneumonia, Finding::Normal].map(Verdict::Found) {
-            assert_eq!(second_line(&verdict), Some("This does not rule out Covid-19"));
+        for language in Language::ALL {
+            let words = Words(language);
+            for verdict in [Finding::Pneumonia, Finding::Normal].map(Verdict::Found) {
+                assert_eq!(second_line(words, &verdict), Some(words.say(Phrase::DoesNotRuleOutCovid)), "{language}");
+            }
         }
     }
 }

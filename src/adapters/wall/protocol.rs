@@ -293,11 +293,7 @@ mod tests {
             modality: Some(Modality::Radiography("CR".into())),
             body_part: Some("CHEST".into()),
             view: Some(ViewPosition::Lateral("LL".into())),
-            identity: Some(Identity {
-                patient_id: "4711".into(),
-                sop_uid: "1.2.3".into(),
-                ..Identity::default()
-            }),
+            identity: Some(Identity { patient_id: "4711".into(), sop_uid: "1.2.3".into(), ..Identity::default() }),
             frames: 3,
             remarks: vec!["the first of 3 frames was taken".into(), "Ü".repeat(MOST_TEXT)],
             ..Acquired::from_image(GreyImage::new(3, 2, vec![0, 1, 256, 65_535, 7, 8]).unwrap())

@@ -1,0 +1,124 @@
+//! The screen of a device that waits for a film: how to hand one in, and how each part is.
+
+use super::screen::moment;
+use super::sheet::{Kind, Part, Sheet};
+use super::words::{Phrase, Words};
+use super::{Health, JournalHealth, Level, ModelHealth, PartHealth, ReadyView, Sign, StorageHealth, Way, theme};
+
+pub(super) fn sheet(view: &ReadyView<'_>, words: Words) -> Sheet<'static> {
+    let worst = view.health.iter().map(Health::level).max().unwrap_or(Level::Good);
+    let title = match worst {
+        Level::Good => Phrase::Ready,
+        Level::Attention => Phrase::ReadyAttention,
+        Level::Fault => Phrase::NotReady,
+    };
+    let mut first = Vec::new();
+    if !view.ways.is_empty() {
+        first.push(Part::label(1, words.say(Phrase::HandIn)));
+    }
+    for way in view.ways {
+        first.push(Part::bold(0, &of_way(words, way)));
+    }
+    first.push(Part::space(3));
+    first.push(Part::row(2, words.say(Phrase::FilmsRead), words.count(view.read)));
+    if view.waiting > 0 {
+        first.push(Part::row(1, words.say(Phrase::FilmsWaiting), words.count(view.waiting)));
+    }
+    if let Some(now) = view.now {
+        first.push(Part::row(3, words.say(Phrase::Time), moment(words, now)));
+    }
+    let second = view.health.iter().map(|health| {
+        let level = health.level();
+        let (name, value) = of_health(words, health);
+        let mark = Some((Sign::of_level(level), theme::of_level(level)));
+        // What is as it should be goes first where there is no room.
+        let rank = if level == Level::Good { 4 } else { 0 };
+        Part::new(rank, Kind::Row { mark, name: words.say(name).to_owned(), value, chosen: false })
+    });
+    let second = second.collect();
+    Sheet {
+        first,
+        second,
+        foot: words.say(Phrase::IntendedUse).to_owned(),
+        ..Sheet::new(Sign::of_level(worst), theme::of_level(worst), words.say(title))
+    }
+}
+
+fn of_way(words: Words, way: &Way<'_>) -> String {
+    match way {
+        Way::Network { ae_title, address } => {
+            words.fill(Phrase::WayNetwork, &[("title", ae_title), ("address", address)])
+        }
+        Way::Folder { name } => words.fill(Phrase::WayFolder, &[("name", name)]),
+        Way::Drive => words.say(Phrase::WayDrive).to_owned(),
+        Way::Camera => words.say(Phrase::WayCamera).to_owned(),
+    }
+}
+
+fn of_health(words: Words, health: &Health<'_>) -> (Phrase, String) {
+    let said = |phrase| words.say(phrase).to_owned();
+    match *health {
+        Health::Storage(storage) => {
+            let value = match storage {
+                StorageHealth::Free { bytes } => words.fill(Phrase::StorageFree, &[("size", &words.bytes(bytes))]),
+                StorageHealth::NearlyFull { bytes } => {
+                    words.fill(Phrase::StorageNearlyFull, &[("size", &words.bytes(bytes))])
+                }
+                StorageHealth::Full => said(Phrase::StorageFull),
+                StorageHealth::Failed => said(Phrase::StorageFailed),
+            };
+            (Phrase::PartStorage, value)
+        }
+        Health::Journal(journal) => {
+            let value = match journal {
+                JournalHealth::Sound => Phrase::JournalSound,
+                JournalHealth::Broken => Phrase::JournalBroken,
+                JournalHealth::Failed => Phrase::JournalFailed,
+            };
+            (Phrase::PartJournal, said(value))
+        }
+        Health::Model(model) => {
+            let value = match model {
+                ModelHealth::Ready { name, version } => words.apart(&format!("{name} {version}")),
+                ModelHealth::OnTrial { name, version } => {
+                    words.fill(Phrase::ModelOnTrial, &[("model", &format!("{name} {version}"))])
+                }
+                ModelHealth::Missing => said(Phrase::ModelMissing),
+                ModelHealth::SelfTestFailed => said(Phrase::ModelSelfTestFailed),
+            };
+            (Phrase::PartModel, value)
+        }
+        Health::Listener(part) => (Phrase::PartListener, said(of_part(part))),
+        Health::Folders(part) => (Phrase::PartFolders, said(of_part(part))),
+        Health::Camera(part) => (Phrase::PartCamera, said(of_part(part))),
+        Health::Archive { waiting, health } => {
+            let value = if waiting > 0 {
+                words.fill(Phrase::ArchiveWaiting, &[("count", &words.count(waiting))])
+            } else {
+                said(of_part(health))
+            };
+            (Phrase::PartArchive, value)
+        }
+        Health::Temperature { celsius, level } => {
+            let phrase = match level {
+                Level::Good => Phrase::Celsius,
+                Level::Attention => Phrase::CelsiusWarm,
+                Level::Fault => Phrase::CelsiusHot,
+            };
+            (Phrase::PartTemperature, words.fill(phrase, &[("celsius", &celsius.to_string())]))
+        }
+        Health::Power { low } => (Phrase::PartPower, said(if low { Phrase::PowerLow } else { Phrase::PowerSound })),
+        Health::Clock { verified } => {
+            (Phrase::PartClock, said(if verified { Phrase::ClockVerified } else { Phrase::ClockNotVerified }))
+        }
+    }
+}
+
+fn of_part(part: PartHealth) -> Phrase {
+    match part {
+        PartHealth::Works => Phrase::Works,
+        PartHealth::Off => Phrase::Off,
+        PartHealth::Restarting => Phrase::Restarting,
+        PartHealth::Broken => Phrase::Broken,
+    }
+}
