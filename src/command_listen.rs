@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use lightbox::adapters::file::Limits;
 use lightbox::adapters::folders::FolderSource;
 use lightbox::adapters::json_lines;
-use lightbox::adapters::listener::Listener;
+use lightbox::adapters::listener::{self, Listener, ListenerError};
 use lightbox::adapters::png_panel::PngPanel;
 use lightbox::adapters::readings::Readings;
 use lightbox::adapters::signals;
@@ -51,8 +51,9 @@ pub(crate) fn help() -> String {
 }
 
 pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
-    let Config { listener, spool, read, folders } = Config::read(&arguments.config)?;
+    let Config { listener: peers, spool, read, folders } = Config::read(&arguments.config)?;
     if arguments.check {
+        listener::check_files(&peers).map_err(ListenerError::from)?;
         println!("{}: can be used", arguments.config.display());
         return Ok(());
     }
@@ -65,10 +66,11 @@ pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
         log::warn!("nothing will be taken: {short}");
     }
     let reader = read.map(Reader::open).transpose()?;
-    let ae_title = listener.ae_title.clone();
-    let listener = Listener::bind(listener)?;
+    let ae_title = peers.ae_title.clone();
+    let secured = if peers.tls.is_some() { " through TLS" } else { "" };
+    let listener = Listener::bind(peers)?;
     let unread = spool.unread_count();
-    log::info!("listening on {} as {ae_title}, {unread} unread in {}", listener.address(), folder.display());
+    log::info!("listening on {} as {ae_title}{secured}, {unread} unread in {}", listener.address(), folder.display());
     let ending = AtomicBool::new(false);
     Ok(thread::scope(|scope| {
         if let Some(mut reader) = reader {

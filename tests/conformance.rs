@@ -8,7 +8,7 @@ use std::path::Path;
 
 use lightbox::adapters::dicom::TRANSFER_SYNTAXES;
 use lightbox::adapters::listener::{
-    IMPLEMENTATION_CLASS_UID, STORAGE_CLASSES, STORAGE_COMMITMENT, Status, VERIFICATION,
+    CIPHER_SUITES, IMPLEMENTATION_CLASS_UID, STORAGE_CLASSES, STORAGE_COMMITMENT, Status, VERIFICATION,
 };
 use lightbox::config::Limits;
 
@@ -68,7 +68,15 @@ fn statement() -> String {
          | until a report is tried again, doubled each time | {} s |\n\
          | implementation class UID | {IMPLEMENTATION_CLASS_UID} |\n\
          | asynchronous operations, extended negotiation, role selection, user identity | not supported, ignored |\n\n\
-         Character sets are kept as they came. Security: no TLS; see the addresses and AE titles above.\n",
+         Character sets are kept as they came.\n\n\
+         ## Security\n\n\
+         AE titles and addresses are compared with the configuration, see above. With `[listener.tls]` every association,\n\
+         also one for a report that this device asks for, goes through TLS as the Non-Downgrading BCP 195 TLS Secure\n\
+         Transport Connection Profile has it (PS3.15): versions 1.3 and 1.2, nothing older. Peers have to show a certificate\n\
+         that was signed under the configured CA and is valid at the time of the device's clock; that of a peer which is\n\
+         called has to name its address. Certificates are looked at anew for every association: sessions are not resumed.\n\
+         There are no revocation lists. The handshake has to be done within the time for the association request.\n\n\
+         Cipher suites, those that are preferred first:\n\n{}",
         limits.associations,
         limits.pdu_bytes,
         limits.object_bytes / 1_000_000,
@@ -78,6 +86,7 @@ fn statement() -> String {
         limits.network_timeout.as_secs(),
         limits.object_timeout.as_secs(),
         limits.report_retry.as_secs(),
+        CIPHER_SUITES.map(|suite| format!("- {suite}\n")).concat(),
     )
     .expect("written to memory");
     text

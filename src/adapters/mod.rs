@@ -12,6 +12,8 @@ mod jpeg;
 mod picture;
 
 #[cfg(feature = "intake")]
+mod deadlined;
+#[cfg(feature = "intake")]
 pub mod folders;
 #[cfg(feature = "intake")]
 pub mod listener;

@@ -3,6 +3,8 @@
 //! Nothing is guessed: an unknown key, a value out of its range or a peer that is not described is an error that names
 //! the key, what was found and what was expected.
 
+mod tls;
+
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use self::tls::TlsConfig;
 use crate::domain::AeTitle;
 
 /// An example with every key; `lightbox listen --help` prints it.
@@ -23,6 +26,11 @@ ae_title = "LIGHTBOX"         # what they call this device
 ae_title = "XRAY1"
 addresses = ["192.168.1.20", "10.1.0.0/16"]
 # report_to = "192.168.1.20:104"  # where it takes reports on storage commitment
+
+# [listener.tls]              # then nobody is let in without TLS and a certificate; all files are PEM
+# certificate = "/etc/lightbox/tls/device.crt"  # with those between it and its CA
+# key = "/etc/lightbox/tls/device.key"
+# client_ca = "/etc/lightbox/tls/peers-ca.crt"  # whose signature a peer's certificate needs
 
 [spool]
 folder = "/var/lib/lightbox/spool"
@@ -107,6 +115,7 @@ struct ListenerTable {
     ae_title: String,
     #[serde(default)]
     peers: Vec<PeerTable>,
+    tls: Option<TlsConfig>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -179,6 +188,8 @@ pub struct ListenerConfig {
     pub ae_title: AeTitle,
     /// Who may send, at least one.
     pub peers: Vec<Peer>,
+    /// With it nobody is let in otherwise.
+    pub tls: Option<TlsConfig>,
     /// How much is taken.
     pub limits: Limits,
 }
@@ -348,6 +359,10 @@ impl Check<'_> {
             let expected = "at least one [[listener.peers]]: nobody else may send";
             return Err(self.refused("listener.peers", "empty", expected));
         }
+        let files = typed.tls.iter().flat_map(TlsConfig::files);
+        if let Some((key, _)) = files.into_iter().find(|(_, file)| file.as_os_str().is_empty()) {
+            return Err(self.refused(key, "empty", "the path of a PEM file"));
+        }
         let peers = typed.peers.iter().enumerate().map(|(index, peer)| self.peer(index, peer));
         let address = typed.address.parse().map_err(|_| {
             let expected = "an IP address and a port such as 0.0.0.0:11112";
@@ -357,6 +372,7 @@ impl Check<'_> {
             peers: peers.collect::<Result<_, _>>()?,
             address: address?,
             ae_title: self.ae_title("listener.ae_title", &typed.ae_title)?,
+            tls: typed.tls.clone(),
             limits: self.limits(limits)?,
         })
     }
@@ -484,6 +500,8 @@ mod tests {
         let mut typed = parse(&typed).unwrap();
         assert_eq!(typed.listener.report_to("XRAY1"), Some("192.168.1.20:104".parse().unwrap()));
         typed.listener.peers[0].report_to = None;
+        let tls = typed.listener.tls.take().unwrap();
+        assert_eq!(tls.key, Path::new("/etc/lightbox/tls/device.key"));
         let read = typed.read.take().unwrap();
         let folder = typed.folders.pop().unwrap();
         assert_eq!(
@@ -509,6 +527,11 @@ mod tests {
         check("[\"192.168.1.20\", \"10.1.0.0/16\"]", "[]", "listener.peers[0].addresses is empty, expected at least");
         check("# report_to = \"192.168.1.20:104\"", "report_to = \"xray\"", "peers[0].report_to is \"xray\", expected");
         check("\"/var/lib/lightbox/spool\"", "\"\"", "spool.folder is empty, expected");
+        let tls = "# [listener.tls]";
+        assert!(EXAMPLE.contains(tls));
+        let with = EXAMPLE.replace(tls, "[listener.tls]\ncertificate = 'c'\nkey = ''\nclient_ca = 'a'\n");
+        let told = parse(&with).unwrap_err().to_string();
+        assert_eq!(told, "l.toml: listener.tls.key is empty, expected the path of a PEM file");
         let folder = |lines: &str| parse(&format!("{EXAMPLE}\n[[folders]]\n{lines}\n")).unwrap_err().to_string();
         assert_eq!(folder("path = ''"), "l.toml: folders[0].path is empty, expected the path of a folder");
         let told = "l.toml: folders[0].path is /var/lib, expected a folder neither around nor in spool.folder";

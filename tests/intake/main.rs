@@ -11,3 +11,4 @@ mod sender;
 mod storing;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

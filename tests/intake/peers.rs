@@ -20,7 +20,7 @@ pub(crate) fn missing(what: &str) {
 }
 
 /// A command of dcmtk that calls `listening` as XRAY1; `None` when dcmtk is missing.
-fn dcmtk(name: &str, listening: &Listening, arguments: &[&str]) -> Option<Command> {
+pub(crate) fn dcmtk(name: &str, listening: &Listening, arguments: &[&str]) -> Option<Command> {
     if Command::new(name).arg("--version").output().is_err() {
         missing(&format!("{name} (dcmtk)"));
         return None;
@@ -32,7 +32,7 @@ fn dcmtk(name: &str, listening: &Listening, arguments: &[&str]) -> Option<Comman
 }
 
 /// A Python that has pynetdicom.
-fn python() -> Option<Command> {
+pub(crate) fn python() -> Option<Command> {
     let python = std::env::var_os("LIGHTBOX_PEER_PYTHON").unwrap_or_else(|| "python3".into());
     let has = Command::new(&python).args(["-c", "import pynetdicom"]).output();
     if has.is_ok_and(|output| output.status.success()) {
@@ -43,11 +43,11 @@ fn python() -> Option<Command> {
     }
 }
 
-fn told(output: &Output) -> String {
+pub(crate) fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 

@@ -21,6 +21,7 @@ use super::data_set::{DataSet, DataSetError};
 use super::negotiation::{self, Context, STORAGE_CLASSES, STORAGE_COMMITMENT, VERIFICATION};
 use super::reports::{Claim, Reports};
 use super::slots::{Slot, Slots};
+use super::tls::Tls;
 use super::wire::{Wire, WireError};
 use super::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
 use crate::config::{Limits, ListenerConfig};
@@ -165,6 +166,7 @@ pub(super) fn serve(
     spool: &Spool,
     slots: &Slots,
     reports: &Reports,
+    tls: Option<&Tls>,
 ) {
     let ip = address.ip().to_canonical();
     if !config.peers.iter().any(|peer| peer.calls_from(ip)) {
@@ -172,7 +174,8 @@ pub(super) fn serve(
         return;
     }
     let limits = &config.limits;
-    let wire = socket.try_clone().and_then(|theirs| Ok((theirs, Wire::new(socket, limits.network_timeout)?)));
+    let wire = socket.try_clone();
+    let wire = wire.and_then(|theirs| Ok((theirs, Wire::accepted(socket, limits.network_timeout, tls)?)));
     let (theirs, mut wire) = match wire {
         Ok(wire) => wire,
         Err(error) => {
@@ -181,7 +184,9 @@ pub(super) fn serve(
         }
     };
     let Some(slot) = slots.enter(theirs) else { return };
-    let request = match wire.receive_request(Instant::now() + limits.association_timeout) {
+    // One deadline for both: a peer that dawdles over TLS has no more time than others.
+    let deadline = Instant::now() + limits.association_timeout;
+    let request = match wire.handshake(deadline).and_then(|()| wire.receive_request(deadline)) {
         Ok(Pdu::AssociationRQ(request)) => request,
         Ok(_) => return,
         // Port scans and health checks connect and go.
@@ -191,8 +196,10 @@ pub(super) fn serve(
         }
         Err(error) => {
             log::warn!("{ip}: no association: {error}");
-            if let Some(reason) = error.abort_reason() {
-                wire.abort(reason);
+            match error.abort_reason() {
+                Some(reason) if wire.is_agreed() => wire.abort(reason),
+                // The alert of TLS has been sent.
+                Some(_) | None => wire.end(),
             }
             return;
         }

@@ -12,6 +12,7 @@ mod data_set;
 mod negotiation;
 mod reports;
 mod slots;
+mod tls;
 mod wire;
 
 use std::io;
@@ -28,6 +29,8 @@ pub use self::negotiation::{STORAGE_CLASSES, STORAGE_COMMITMENT, SopClass, VERIF
 use self::reports::Reports;
 pub use self::reports::ReportsError;
 use self::slots::Slots;
+use self::tls::Tls;
+pub use self::tls::{CIPHER_SUITES, TlsError};
 use super::spool::Spool;
 use crate::config::ListenerConfig;
 
@@ -52,6 +55,9 @@ pub enum ListenerError {
         /// What the system said.
         source: io::Error,
     },
+    /// A certificate or key cannot be used.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// The requests for storage commitment that are still owed a report cannot be read.
     #[error("{0}")]
     Reports(#[from] ReportsError),
@@ -64,15 +70,25 @@ pub enum ListenerError {
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
+    tls: Option<Tls>,
     config: ListenerConfig,
+}
+
+/// Whether the files that `config` names can be used.
+///
+/// # Errors
+/// With the first that cannot.
+pub fn check_files(config: &ListenerConfig) -> Result<(), TlsError> {
+    config.tls.as_ref().map_or(Ok(()), |tls| Tls::load(tls).map(|_| ()))
 }
 
 impl Listener {
     /// Starts to listen; connections wait until [`Listener::run`].
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When the address cannot be listened on, or a file for TLS not be used.
     pub fn bind(config: ListenerConfig) -> Result<Self, ListenerError> {
+        let tls = config.tls.as_ref().map(Tls::load).transpose()?;
         let address = config.address;
         let bind = || {
             let socket = TcpListener::bind(address)?;
@@ -81,7 +97,7 @@ impl Listener {
             Ok(socket)
         };
         let socket = bind().map_err(|source| ListenerError::Bind { address, source })?;
-        Ok(Self { socket, config })
+        Ok(Self { socket, tls, config })
     }
 
     /// Where it listens; the port is the real one where the configuration has 0.
@@ -98,13 +114,14 @@ impl Listener {
         let reports = Reports::open(&spool.commitments())?;
         let ended = thread::scope(|scope| {
             if self.config.peers.iter().any(|peer| peer.report_to.is_some()) {
-                scope.spawn(|| reports.deliver(&self.config, spool));
+                scope.spawn(|| reports.deliver(&self.config, self.tls.as_ref(), spool));
             }
             let ended = self.accept_until(stop, |socket, address| {
                 let (slots, reports) = (&slots, &reports);
                 let serve = move || {
                     let served = panic::catch_unwind(AssertUnwindSafe(|| {
-                        association::serve(socket, address, &self.config, spool, slots, reports);
+                        let tls = self.tls.as_ref();
+                        association::serve(socket, address, &self.config, spool, slots, reports, tls);
                     }));
                     if served.is_err() {
                         log::error!("{address}: the association ended by a fault of this program");

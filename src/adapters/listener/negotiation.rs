@@ -200,6 +200,7 @@ mod tests {
                 networks: vec!["127.0.0.0/8".parse().unwrap()],
                 report_to: None,
             }],
+            tls: None,
             limits: Limits::default(),
         }
     }

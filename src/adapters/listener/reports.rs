@@ -27,6 +27,7 @@ use super::super::spool::Spool;
 use super::command::{self, CommandError, CommandSet};
 use super::commitment::Request;
 use super::negotiation::{APPLICATION_CONTEXT, STORAGE_COMMITMENT};
+use super::tls::Tls;
 use super::wire::{Wire, WireError};
 use super::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
 use crate::config::ListenerConfig;
@@ -182,11 +183,11 @@ impl Reports {
     }
 
     /// Delivers what nobody holds, until [`Reports::close`].
-    pub(super) fn deliver(&self, config: &ListenerConfig, spool: &Spool) {
+    pub(super) fn deliver(&self, config: &ListenerConfig, tls: Option<&Tls>, spool: &Spool) {
         while let Some((number, peer, request)) = self.next_due() {
             let delivered = match config.report_to(&peer) {
                 None => Err(CallError::NoAddress),
-                Some(address) => self.call(address, &peer, &request, config, spool),
+                Some(address) => self.call(address, &peer, &request, config, tls, spool),
             };
             self.inner().socket = None;
             let transaction = &request.transaction;
@@ -256,6 +257,7 @@ impl Reports {
         peer: &str,
         request: &Request,
         config: &ListenerConfig,
+        tls: Option<&Tls>,
         spool: &Spool,
     ) -> Result<(usize, usize), CallError> {
         let socket = TcpStream::connect_timeout(&address, CONNECT).map_err(CallError::Connect)?;
@@ -266,10 +268,11 @@ impl Reports {
             }
             inner.socket = socket.try_clone().ok();
         }
-        let mut wire = Wire::new(socket, config.limits.network_timeout).map_err(CallError::Connect)?;
+        let mut wire = Wire::called(socket, config.limits.network_timeout, tls).map_err(CallError::Connect)?;
         let outcome = exchange(&mut wire, peer, request, config, spool);
         match &outcome {
             Ok(_) | Err(CallError::Rejected(_)) => wire.end(),
+            Err(_) if !wire.is_agreed() => wire.end(),
             Err(_) => wire.abort(AbortRQServiceProviderReason::ReasonNotSpecified),
         }
         outcome
@@ -329,6 +332,7 @@ fn exchange(
 ) -> Result<(usize, usize), CallError> {
     const CONTEXT: u8 = 1;
     let syntaxes = &TRANSFER_SYNTAXES[..2];
+    wire.handshake(Instant::now() + config.limits.association_timeout)?;
     wire.send(&Pdu::AssociationRQ(AssociationRQ {
         protocol_version: 1,
         calling_ae_title: config.ae_title.as_str().to_owned(),

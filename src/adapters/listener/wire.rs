@@ -8,6 +8,11 @@ use std::time::{Duration, Instant};
 use dicom_ul::pdu::{
     AbortRQServiceProviderReason, AbortRQSource, PDataValue, PDataValueType, Pdu, read_pdu, write_pdu,
 };
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, ServerConnection, StreamOwned};
+
+use super::super::deadlined::Deadlined;
+use super::tls::{self, Tls};
 
 /// Of an A-ASSOCIATE-RQ: 128 presentation contexts with 64 transfer syntaxes each are larger than any peer's.
 const MOST_ASSOCIATE_BYTES: u32 = 256 << 10;
@@ -27,6 +32,10 @@ pub(super) enum WireError {
     TooLarge { found: u32, most: u32 },
     #[error("a PDU of type {0:02x}, which is not due here")]
     NotDue(u8),
+    #[error("it speaks TLS, which is not configured (listener.tls)")]
+    SpeaksTls,
+    #[error("TLS: {0}")]
+    Tls(String),
     #[error("a PDU that cannot be understood: {0}")]
     Malformed(#[from] dicom_ul::pdu::ReadError),
     #[error("a PDU cannot be written: {0}")]
@@ -39,7 +48,7 @@ impl WireError {
     /// What the peer is told, where it is told anything (PS3.8 9.3.8).
     pub(super) fn abort_reason(&self) -> Option<AbortRQServiceProviderReason> {
         match self {
-            Self::Closed | Self::Io(_) | Self::Unwritable(_) => None,
+            Self::Closed | Self::Io(_) | Self::Unwritable(_) | Self::SpeaksTls | Self::Tls(_) => None,
             Self::TimedOut => Some(AbortRQServiceProviderReason::ReasonNotSpecified),
             Self::TooLarge { .. } | Self::Malformed(_) => Some(AbortRQServiceProviderReason::InvalidPduParameter),
             Self::NotDue(1..=7) => Some(AbortRQServiceProviderReason::UnexpectedPdu),
@@ -48,39 +57,87 @@ impl WireError {
     }
 }
 
-/// A socket of which every call ends at a deadline.
+/// What carries the PDUs.
 #[derive(Debug)]
-struct Deadlined {
-    socket: TcpStream,
-    deadline: Instant,
+enum Stream {
+    Plain(Deadlined<TcpStream>),
+    Accepted(Box<StreamOwned<ServerConnection, Deadlined<TcpStream>>>),
+    Called(Box<StreamOwned<ClientConnection, Deadlined<TcpStream>>>),
 }
 
-impl Deadlined {
-    fn left(&self) -> io::Result<Option<Duration>> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+impl Stream {
+    fn socket(&mut self) -> &mut Deadlined<TcpStream> {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Accepted(tls) => &mut tls.sock,
+            Self::Called(tls) => &mut tls.sock,
+        }
+    }
+
+    fn set_deadline(&mut self, deadline: Instant) {
+        self.socket().deadline = deadline;
+    }
+
+    /// Agrees on keys and certificates, where there is TLS.
+    fn handshake(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Accepted(tls) => tls.conn.complete_io(&mut tls.sock).map(|_| ()),
+            Self::Called(tls) => tls.conn.complete_io(&mut tls.sock).map(|_| ()),
+        }
+    }
+
+    /// Says that nothing more will be sent, where TLS has come so far that it can be said.
+    fn close_notify(&mut self) {
+        // Whether the peer hears it does not matter.
+        let _ = match self {
+            Self::Plain(_) => Ok(0),
+            Self::Accepted(tls) if tls.conn.is_handshaking() => Ok(0),
+            Self::Called(tls) if tls.conn.is_handshaking() => Ok(0),
+            Self::Accepted(tls) => {
+                tls.conn.send_close_notify();
+                tls.conn.write_tls(&mut tls.sock)
+            }
+            Self::Called(tls) => {
+                tls.conn.send_close_notify();
+                tls.conn.write_tls(&mut tls.sock)
+            }
+        };
     }
 }
 
-impl Read for Deadlined {
+impl Read for Stream {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.socket.set_read_timeout(self.left()?)?;
-        self.socket.read(bytes)
+        match self {
+            Self::Plain(socket) => socket.read(bytes),
+            Self::Accepted(tls) => tls.read(bytes),
+            Self::Called(tls) => tls.read(bytes),
+        }
     }
 }
 
-impl Write for Deadlined {
+impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(self.left()?)?;
-        self.socket.write(bytes)
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Accepted(tls) => tls.write(bytes),
+            Self::Called(tls) => tls.write(bytes),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.socket.flush()
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Accepted(tls) => tls.flush(),
+            Self::Called(tls) => tls.flush(),
+        }
     }
 }
 
 fn failed(error: io::Error) -> WireError {
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return WireError::Tls(tls::words_for(error));
+    }
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => WireError::TimedOut,
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => WireError::Closed,
@@ -91,7 +148,7 @@ fn failed(error: io::Error) -> WireError {
 /// PDUs to and from one peer.
 #[derive(Debug)]
 pub(super) struct Wire {
-    stream: Deadlined,
+    stream: Stream,
     /// For one PDU, once it has begun.
     network_timeout: Duration,
     received: Vec<u8>,
@@ -99,22 +156,68 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(socket: TcpStream, network_timeout: Duration) -> io::Result<Self> {
+    /// To a peer that has called, through TLS where `tls` is given.
+    pub(super) fn accepted(socket: TcpStream, network_timeout: Duration, tls: Option<&Tls>) -> io::Result<Self> {
+        Self::new(socket, network_timeout, |socket| {
+            Ok(match tls {
+                None => Stream::Plain(socket),
+                Some(tls) => {
+                    let connection = ServerConnection::new(tls.server()).map_err(io::Error::other)?;
+                    Stream::Accepted(Box::new(StreamOwned::new(connection, socket)))
+                }
+            })
+        })
+    }
+
+    /// To a peer that was called, through TLS where `tls` is given; its certificate has to name its address.
+    pub(super) fn called(socket: TcpStream, network_timeout: Duration, tls: Option<&Tls>) -> io::Result<Self> {
+        let name = ServerName::from(socket.peer_addr()?.ip().to_canonical());
+        Self::new(socket, network_timeout, |socket| {
+            Ok(match tls {
+                None => Stream::Plain(socket),
+                Some(tls) => {
+                    let connection = ClientConnection::new(tls.client(), name).map_err(io::Error::other)?;
+                    Stream::Called(Box::new(StreamOwned::new(connection, socket)))
+                }
+            })
+        })
+    }
+
+    fn new(
+        socket: TcpStream,
+        network_timeout: Duration,
+        stream: impl FnOnce(Deadlined<TcpStream>) -> io::Result<Stream>,
+    ) -> io::Result<Self> {
         // Answers are small and the peer waits for them.
         socket.set_nodelay(true)?;
-        let stream = Deadlined { socket, deadline: Instant::now() };
+        let stream = stream(Deadlined { socket, deadline: Instant::now() })?;
         Ok(Self { stream, network_timeout, received: Vec::new(), to_send: Vec::new() })
+    }
+
+    /// Agrees on keys and certificates by `deadline`, where there is TLS.
+    pub(super) fn handshake(&mut self, deadline: Instant) -> Result<(), WireError> {
+        self.stream.set_deadline(deadline);
+        self.stream.handshake().map_err(failed)
+    }
+
+    /// Whether PDUs can be sent: TLS, where there is any, has been agreed on.
+    pub(super) fn is_agreed(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => true,
+            Stream::Accepted(tls) => !tls.conn.is_handshaking(),
+            Stream::Called(tls) => !tls.conn.is_handshaking(),
+        }
     }
 
     /// The association request, complete at `deadline`.
     pub(super) fn receive_request(&mut self, deadline: Instant) -> Result<Pdu, WireError> {
-        self.stream.deadline = deadline;
+        self.stream.set_deadline(deadline);
         self.receive(|kind| (kind == 0x01).then_some(MOST_ASSOCIATE_BYTES), |deadline| deadline)
     }
 
     /// The answer to an association request of ours, complete at `deadline`.
     pub(super) fn receive_reply(&mut self, deadline: Instant) -> Result<Pdu, WireError> {
-        self.stream.deadline = deadline;
+        self.stream.set_deadline(deadline);
         let limit = |kind| match kind {
             0x02 => Some(MOST_ASSOCIATE_BYTES),
             0x03 | 0x07 => Some(MOST_CONTROL_BYTES),
@@ -125,7 +228,7 @@ impl Wire {
 
     /// A PDU of an association, of which the first byte has to come before `deadline`.
     pub(super) fn receive_pdu(&mut self, deadline: Instant, most: u32) -> Result<Pdu, WireError> {
-        self.stream.deadline = deadline;
+        self.stream.set_deadline(deadline);
         let network_timeout = self.network_timeout;
         let limit = |kind| match kind {
             0x04 => Some(most),
@@ -144,8 +247,11 @@ impl Wire {
         self.received.resize(HEADER, 0);
         self.stream.read_exact(&mut self.received[..1]).map_err(failed)?;
         let kind = self.received[0];
-        let most = limit(kind).ok_or(WireError::NotDue(kind))?;
-        self.stream.deadline = deadline_of_rest(self.stream.deadline);
+        // A TLS record of a handshake (RFC 8446 5.1) instead of a PDU.
+        let not_due = if kind == 0x16 { WireError::SpeaksTls } else { WireError::NotDue(kind) };
+        let most = limit(kind).ok_or(not_due)?;
+        let rest = deadline_of_rest(self.stream.socket().deadline);
+        self.stream.set_deadline(rest);
         self.stream.read_exact(&mut self.received[1..HEADER]).map_err(failed)?;
         let header = &self.received;
         let found = u32::from_be_bytes([header[2], header[3], header[4], header[5]]);
@@ -162,8 +268,8 @@ impl Wire {
     pub(super) fn send(&mut self, pdu: &Pdu) -> Result<(), WireError> {
         self.to_send.clear();
         write_pdu(&mut self.to_send, pdu)?;
-        self.stream.deadline = Instant::now() + self.network_timeout;
-        self.stream.write_all(&self.to_send).map_err(failed)
+        self.stream.set_deadline(Instant::now() + self.network_timeout);
+        self.stream.write_all(&self.to_send).and_then(|()| self.stream.flush()).map_err(failed)
     }
 
     /// Sends a command set in PDUs of at most `most` bytes, 0 for any size (PS3.8 D.1).
@@ -210,11 +316,13 @@ impl Wire {
     /// A socket that is closed with unread bytes is reset, and the reset may overtake the answer: the peer is given a
     /// moment to close first (PS3.8 9.2, Sta13).
     pub(super) fn end(&mut self) {
-        let _ = self.stream.socket.shutdown(std::net::Shutdown::Write);
-        self.stream.deadline = Instant::now() + Duration::from_secs(1);
+        self.stream.set_deadline(Instant::now() + Duration::from_secs(1));
+        self.stream.close_notify();
+        let socket = self.stream.socket();
+        let _ = socket.socket.shutdown(std::net::Shutdown::Write);
         let mut bytes = [0; 4096];
         let mut left = 1 << 20;
-        while let Ok(count @ 1..) = self.stream.read(&mut bytes)
+        while let Ok(count @ 1..) = socket.read(&mut bytes)
             && left > 0
         {
             left -= count.min(left);
@@ -231,7 +339,7 @@ mod tests {
     fn wire() -> (Wire, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (Wire::new(listener.accept().unwrap().0, Duration::from_secs(5)).unwrap(), peer)
+        (Wire::accepted(listener.accept().unwrap().0, Duration::from_secs(5), None).unwrap(), peer)
     }
 
     fn soon() -> Instant {
@@ -251,7 +359,7 @@ mod tests {
         check(&[4, 0, 0, 0, 0x10, 1], "a PDU of 4097 bytes, at most 4096 are taken");
         check(&[5, 0, 0xff, 0xff, 0xff, 0xff], "a PDU of 4294967295 bytes, at most 64 are taken");
         check(&[1, 0, 0, 0, 0, 4], "a PDU of type 01, which is not due here");
-        check(&[0x16, 3, 1], "a PDU of type 16, which is not due here");
+        check(&[0x16, 3, 1], "it speaks TLS, which is not configured (listener.tls)");
         check(&[4, 0, 0, 0, 0, 10, 0, 0], "the connection was closed");
         check(&[], "the connection was closed");
         check(&[4, 0, 0, 0, 0, 6, 0, 0, 0, 9, 1, 3], "a PDU that cannot be understood: Invalid PDU field length");

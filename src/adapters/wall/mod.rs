@@ -27,6 +27,7 @@ use signal_hook::consts::{SIGABRT, SIGKILL, SIGSEGV};
 
 pub use self::confinement::{Confinement, Landlock};
 use self::protocol::ProtocolError;
+use super::deadlined::Deadlined;
 use super::file::{self, Limits};
 use crate::domain::{Acquired, Reason, Rejection};
 
@@ -93,43 +94,11 @@ pub struct Wall {
 #[derive(Debug)]
 struct Decoder {
     child: Child,
-    stream: Deadlined,
+    stream: Deadlined<UnixStream>,
     /// `None` until it has said hello.
     confinement: Option<Confinement>,
     /// Time that its answers took: more than its processor time.
     spent: Duration,
-}
-
-/// A socket of which every call ends at a deadline.
-#[derive(Debug)]
-struct Deadlined {
-    socket: UnixStream,
-    deadline: Instant,
-}
-
-impl Deadlined {
-    fn left(&self) -> io::Result<Option<Duration>> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
-    }
-}
-
-impl Read for Deadlined {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.socket.set_read_timeout(self.left()?)?;
-        self.socket.read(bytes)
-    }
-}
-
-impl Write for Deadlined {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(self.left()?)?;
-        self.socket.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.socket.flush()
-    }
 }
 
 /// Why a decoder did not answer.
