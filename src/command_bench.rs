@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use lightbox::adapters::dicom::synthetic;
 use lightbox::adapters::file::{Limits, decode_film};
 use lightbox::app::{self, Screened};
-use lightbox::bundle::{self, VerifiedModel};
+use lightbox::bundle::VerifiedModel;
 use lightbox::domain::{Acquired, ModelInput, Rejection, Window};
 use lightbox::engine::{EngineOptions, Peak, TractClassifier};
+use lightbox::models::{self, Device};
 use lightbox::ports::{Classifier, ClassifyError};
 use serde::Serialize;
 
-use super::{Failure, draw, find_model};
+use super::{Failure, draw};
 
 /// Pixels on a side of the film that is made up where none is given.
 const FILM_SIDE: u16 = 2048;
@@ -40,8 +41,8 @@ pub(crate) struct BenchArguments {
     /// One JSON object instead of words
     #[arg(long)]
     json: bool,
-    /// Model directory [default: as for `lightbox screen`]
-    #[arg(long, value_name = "DIR")]
+    /// Bundle or model directory [default: as for `lightbox screen`]
+    #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
     /// A film to read instead of a made-up one of 2048 × 2048 pixels and 16 bits
     #[arg(long, value_name = "FILE")]
@@ -145,12 +146,12 @@ struct Report {
 }
 
 pub(crate) fn run(arguments: &BenchArguments) -> Result<(), Failure> {
-    let model = find_model(arguments.model.as_deref())?;
+    let model = arguments.model.as_deref();
     let threads = arguments.threads.unwrap_or_else(super::default_threads);
     if arguments.start_only {
-        return start(&model, threads, arguments.film.as_deref());
+        return start(model, threads, arguments.film.as_deref());
     }
-    let report = measure(arguments, &model, threads)?;
+    let report = measure(arguments, model, threads)?;
     let mut out = io::stdout().lock();
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
@@ -161,8 +162,8 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<(), Failure> {
 }
 
 /// What a start of the program takes: the model read, compared with its digests, loaded and asked once.
-fn load(model: &Path, threads: usize) -> Result<(VerifiedModel, TractClassifier), Failure> {
-    let mut model = bundle::open(model)?;
+fn load(named: Option<&Path>, threads: usize) -> Result<(VerifiedModel, TractClassifier), Failure> {
+    let mut model = models::choose(named, None, &Device::default())?.model;
     let mut classifier = TractClassifier::load_with(&model, EngineOptions { threads, ..EngineOptions::default() })?;
     model.release_network();
     let shape = model.manifest().input.shape();
@@ -175,7 +176,7 @@ fn load(model: &Path, threads: usize) -> Result<(VerifiedModel, TractClassifier)
     Ok((model, classifier))
 }
 
-fn start(model: &Path, threads: usize, film: Option<&Path>) -> Result<(), Failure> {
+fn start(model: Option<&Path>, threads: usize, film: Option<&Path>) -> Result<(), Failure> {
     let (model, mut classifier) = load(model, threads)?;
     println!("{READY}");
     if let Some(path) = film {
@@ -190,7 +191,7 @@ fn start(model: &Path, threads: usize, film: Option<&Path>) -> Result<(), Failur
 /// What the program says once it is ready.
 const READY: &str = "ready";
 
-fn measure(arguments: &BenchArguments, model_path: &Path, threads: usize) -> Result<Report, Failure> {
+fn measure(arguments: &BenchArguments, model_path: Option<&Path>, threads: usize) -> Result<Report, Failure> {
     let at_start = Peak::measure(PEAK_SPAN);
     let made_up;
     let (path, name) = match &arguments.film {
@@ -270,15 +271,15 @@ fn refuse_unread(screened: &Screened, path: &Path) -> Result<(), BenchError> {
 }
 
 /// Starts this program a few times, to ready, and to the end of the film.
-fn starts(model: &Path, threads: usize, film: &Path) -> Result<(Times, Option<f64>), BenchError> {
+fn starts(model: Option<&Path>, threads: usize, film: &Path) -> Result<(Times, Option<f64>), BenchError> {
     let program = env::current_exe().map_err(|source| BenchError::Start { program: "lightbox".into(), source })?;
     let fault = |source| BenchError::Start { program: program.clone(), source };
     let (mut times, mut memory) = (Vec::new(), 0u64);
     for _ in 0..STARTS {
         let begun = Instant::now();
         let mut child: Child = Command::new(&program)
-            .args(["bench", "--start-only", "--threads", &threads.to_string(), "--model"])
-            .arg(model)
+            .args(["bench", "--start-only", "--threads", &threads.to_string()])
+            .args(model.into_iter().flat_map(|path| ["--model".as_ref(), path.as_os_str()]))
             .arg("--film")
             .arg(film)
             .stdin(Stdio::null())

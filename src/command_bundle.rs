@@ -1,36 +1,28 @@
 //! `lightbox bundle`: makes, checks and installs model bundles. Reads arguments and files, prints, ends with 0 or 1.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Duration;
 
 use lightbox::adapters::disk::DiskStorage;
-use lightbox::adapters::file::{Limits, read_film};
-use lightbox::app;
+use lightbox::adapters::wall::Wall;
 use lightbox::bundle::container::MAX_BUNDLE_BYTES;
-use lightbox::bundle::contents::{Contents, ContentsError, FigureEntry, ProgramVersion, figures};
-use lightbox::bundle::key_list::{KeyList, MAX_LIST_BYTES, PermitFile, TrustError};
-use lightbox::bundle::replay::replay;
-use lightbox::bundle::signature::{MAX_SIGNATURES_BYTES, PublicKey};
+use lightbox::bundle::contents::ProgramVersion;
+use lightbox::bundle::key_list::{MAX_LIST_BYTES, PermitFile};
+use lightbox::bundle::release::{open_bundle, read_limited, unpack, with_ending};
+use lightbox::bundle::signature::{MAX_SIGNATURES_BYTES, PublicKey, parse};
 use lightbox::bundle::signing::{self, Password, SigningError, SigningKey};
 use lightbox::bundle::slots::{self, Slot, SlotState};
-use lightbox::bundle::summary::{Change, diff, summarise};
-use lightbox::bundle::{
-    self, AfterSelfTest, BundleError, Draft, ModelError, Policy, Stage, Store, StoreError, VerifiedBundle,
-};
-use lightbox::domain::{GreyImage, Rejection, Verdict};
-use lightbox::engine::{EngineError, TractClassifier};
+use lightbox::bundle::summary::{Change, Facts, diff, summarise};
+use lightbox::bundle::{self, ModelError, Policy, Stage, Store, StoreError, VerifiedBundle};
+use lightbox::models::{self, Case, Device, Limits, ModelsError, ReplayFrom, Replayed, With};
 use lightbox::ports::StorageError;
-use lightbox::self_test::{SelfTestError, make_golden, self_test};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use lightbox::sealing::{Order, SealError, seal_model};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
-
-/// Longest side of a golden film.
-const GOLDEN_SIDE: u32 = 512;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum BundleCommand {
@@ -84,13 +76,24 @@ pub(crate) enum BundleCommand {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Makes the model store of this device; its first key list is trusted because whoever runs this is
+    /// Writes the model in a bundle as a model directory, and its golden films, once it has been verified
+    Unpack {
+        #[command(flatten)]
+        read: ReadArguments,
+        /// The model directory; it must not be there yet
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Makes the model store of this device
+    ///
+    /// It trusts the key list of this program, and holds the model that came with it, confirmed. With --keys it trusts
+    /// that list, because whoever runs this is trusted, and is empty.
     Init {
         #[command(flatten)]
         store: StoreArguments,
-        /// Key list
+        /// Another key list than that of this program
         #[arg(long, value_name = "FILE")]
-        keys: PathBuf,
+        keys: Option<PathBuf>,
     },
     /// Puts a newer, signed key list in force
     Trust {
@@ -102,13 +105,16 @@ pub(crate) enum BundleCommand {
     /// Installs a bundle beside the running model and tries it
     ///
     /// Verified, written to the other slot, synced, read back, verified again, started on trial in a process of its
-    /// own, and asked the golden films. The running model stays the one to come back to until `confirm`.
+    /// own, and asked the golden films. With --journal or --spool the last local cases are read again, and what would
+    /// be said differently is shown. The running model stays the one to come back to until `confirm`.
     Install {
         #[command(flatten)]
         read: ReadArguments,
-        /// Signed permit to go back to an older bundle
+        /// Signed permit to go back to an older bundle [default: FILE.permit, if it is there]
         #[arg(long, value_name = "FILE")]
         permit: Option<PathBuf>,
+        #[command(flatten)]
+        recent: RecentArguments,
         #[command(flatten)]
         limits: TrialLimits,
     },
@@ -123,8 +129,14 @@ pub(crate) enum BundleCommand {
     Replay {
         #[command(flatten)]
         store: StoreArguments,
-        /// Films, such as the last local cases
-        #[arg(required = true)]
+        #[command(flatten)]
+        recent: RecentArguments,
+        #[command(flatten)]
+        limits: TrialLimits,
+        /// Cases come as JSON on standard input
+        #[arg(long, hide = true)]
+        listed: bool,
+        /// Films, in place of or beside the last local cases
         films: Vec<PathBuf>,
     },
     /// Shows what is in the slots
@@ -139,9 +151,9 @@ pub(crate) enum BundleCommand {
     Recover {
         #[command(flatten)]
         store: StoreArguments,
-        /// The key list that came with the program
+        /// Another key list than that of this program
         #[arg(long, value_name = "FILE")]
-        keys: PathBuf,
+        keys: Option<PathBuf>,
     },
 }
 
@@ -156,7 +168,8 @@ pub(crate) struct SealArguments {
     /// The oldest program for this model [default: this program's version]
     #[arg(long, value_name = "VERSION", value_parser = parse_version)]
     minimum_program: Option<ProgramVersion>,
-    /// Audit figures: a JSON list of {name, value, low, high, films}
+    /// Audit figures beside those in the manifest: audit.json of `trainer audit`, or a list of
+    /// {name, value, low, high, films}
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
     /// Golden film, in any format that `screen` reads; 1 to 16 of them
@@ -177,7 +190,7 @@ pub(crate) struct SealArguments {
 pub(crate) struct ReadArguments {
     #[command(flatten)]
     store: StoreArguments,
-    /// Key list to go by [default: that of the store]
+    /// Key list to go by [default: that of the store, else that of this program]
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
     /// The bundle, with FILE.minisig beside it
@@ -187,8 +200,8 @@ pub(crate) struct ReadArguments {
 #[derive(clap::Args)]
 pub(crate) struct StoreArguments {
     /// Folder of the model store [default: $LIGHTBOX_STORE, else /var/lib/lightbox/models]
-    #[arg(long = "store", value_name = "DIR", default_value_os_t = default_store(), hide_default_value = true)]
-    store: PathBuf,
+    #[arg(long = "store", value_name = "DIR")]
+    store: Option<PathBuf>,
     /// Site policy: accept bundles without audit figures
     #[arg(long)]
     allow_unaudited: bool,
@@ -213,6 +226,42 @@ pub(crate) struct TrialLimits {
     trial_seconds: u64,
 }
 
+/// Which of the last cases are read again.
+#[derive(clap::Args)]
+pub(crate) struct RecentArguments {
+    /// Journal of the last cases
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// Spool in which their films lie
+    #[arg(long, value_name = "DIR")]
+    spool: Option<PathBuf>,
+    /// How many of them are read again
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    cases: usize,
+}
+
+impl RecentArguments {
+    fn from(&self) -> Option<ReplayFrom> {
+        let named = self.journal.is_some() || self.spool.is_some();
+        named.then(|| ReplayFrom { journal: self.journal.clone(), spool: self.spool.clone(), cases: self.cases })
+    }
+}
+
+impl TrialLimits {
+    fn limits(&self) -> Limits {
+        let time = Duration::from_secs(self.trial_seconds);
+        Limits { memory_mib: self.memory_mib, time, ..Limits::default() }
+    }
+
+    /// Holds for this process, and for those that it starts until they set a limit of their own.
+    fn set(&self) -> Result<(), Failure> {
+        let maximum = getrlimit(Resource::As).maximum;
+        let bytes = self.memory_mib.saturating_mul(1 << 20);
+        let current = Some(maximum.map_or(bytes, |maximum| maximum.min(bytes)));
+        setrlimit(Resource::As, Rlimit { current, maximum }).map_err(Failure::Limit)
+    }
+}
+
 impl StoreArguments {
     fn policy(&self) -> Policy {
         Policy {
@@ -222,10 +271,17 @@ impl StoreArguments {
             ..Policy::default()
         }
     }
-}
 
-fn default_store() -> PathBuf {
-    std::env::var_os("LIGHTBOX_STORE").unwrap_or_else(|| "/var/lib/lightbox/models".into()).into()
+    fn device(&self) -> Device {
+        match &self.store {
+            Some(folder) => Device::at(folder, self.policy()),
+            None => Device { policy: self.policy(), ..Device::default() },
+        }
+    }
+
+    fn open(&self) -> Result<DiskStorage, Failure> {
+        Ok(DiskStorage::open(&self.device().store)?)
+    }
 }
 
 fn parse_version(text: &str) -> Result<ProgramVersion, String> {
@@ -237,8 +293,6 @@ fn parse_version(text: &str) -> Result<ProgramVersion, String> {
 enum Failure {
     #[error("cannot {what} {}: {source}", path.display())]
     File { what: &'static str, path: PathBuf, source: io::Error },
-    #[error("{} has more than {limit} bytes", path.display())]
-    TooLong { path: PathBuf, limit: u64 },
     #[error("{}: {source}", path.display())]
     Refused { path: PathBuf, source: StoreError },
     #[error(transparent)]
@@ -246,29 +300,21 @@ enum Failure {
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
-    Bundle(#[from] BundleError),
-    #[error(transparent)]
-    Trust(#[from] TrustError),
-    #[error(transparent)]
-    Signing(#[from] SigningError),
+    Models(#[from] ModelsError),
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Signing(#[from] SigningError),
     #[error(transparent)]
-    SelfTest(#[from] SelfTestError),
-    #[error("{}: {source}", path.display())]
-    Film { path: PathBuf, source: Rejection },
-    #[error("{}: {source}", path.display())]
-    Audit { path: PathBuf, source: ContentsError },
+    Seal(#[from] SealError),
     #[error("{} is signed already by key {key}", path.display())]
     SignedAlready { path: PathBuf, key: String },
     #[error("cannot limit the memory of the trial: {0}")]
     Limit(rustix::io::Errno),
-    #[error("the self-test did not pass: {0}")]
-    Trial(String),
-    #[error("both a running model and one on trial are needed to compare them")]
-    NothingToCompare,
+    #[error("nothing to read again: name films, --journal or --spool")]
+    NoCases,
+    #[error("the list of cases on standard input is none: {0}")]
+    Listed(serde_json::Error),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }
@@ -294,16 +340,19 @@ fn dispatch(command: &BundleCommand) -> Result<(), Failure> {
         BundleCommand::Inspect(arguments) => inspect(arguments),
         BundleCommand::Diff { read, from } => show_diff(read, from.as_deref()),
         BundleCommand::Permit { file, serial, out } => permit(file, *serial, out),
-        BundleCommand::Init { store, keys } => init(store, keys),
+        BundleCommand::Unpack { read, out } => unpack_into(read, out),
+        BundleCommand::Init { store, keys } => init(store, keys.as_deref()),
         BundleCommand::Trust { store, file } => trust(store, file),
-        BundleCommand::Install { read, permit, limits } => install(read, permit.as_deref(), limits),
+        BundleCommand::Install { read, permit, recent, limits } => install(read, permit.as_deref(), recent, limits),
         BundleCommand::SelfTest { store, limits } => run_self_test(store, limits),
-        BundleCommand::Replay { store, films } => show_replay(store, films),
+        BundleCommand::Replay { store, recent, limits, listed, films } => {
+            show_replay(store, recent, limits, *listed, films)
+        }
         BundleCommand::Status(arguments) => status(arguments),
         BundleCommand::Confirm(arguments) => confirm(arguments),
         BundleCommand::Rollback(arguments) => rollback(arguments),
         BundleCommand::History(arguments) => history(arguments),
-        BundleCommand::Recover { store, keys } => recover(store, keys),
+        BundleCommand::Recover { store, keys } => recover(store, keys.as_deref()),
     }
 }
 
@@ -336,76 +385,32 @@ fn keygen(name: &Path, no_password: bool, json: bool) -> Result<(), Failure> {
 }
 
 fn seal(arguments: &SealArguments) -> Result<(), Failure> {
-    let mut model = bundle::open(&arguments.model)?;
-    let mut classifier = TractClassifier::load(&model)?;
-    let network = fs_read(&arguments.model.join(bundle::NETWORK), MAX_BUNDLE_BYTES)?;
-    model.release_network();
-    let mut films = Vec::new();
-    for path in &arguments.golden {
-        let acquired = read_film(path, &Limits::default());
-        films.push(shrink(&acquired.map_err(|source| Failure::Film { path: path.clone(), source })?.image));
-    }
-    let golden = make_golden(films, model.manifest(), &mut classifier)?;
-    let audit = match &arguments.audit {
-        None => Vec::new(),
-        Some(path) => {
-            let refused = |source| Failure::Audit { path: path.clone(), source };
-            let entries: Vec<FigureEntry> = serde_json::from_slice(&fs_read(path, MAX_LIST_BYTES)?)
-                .map_err(|error| refused(ContentsError::Json(error.to_string())))?;
-            figures(&entries).map_err(refused)?
-        }
-    };
-    let contents = Contents {
+    let key = open_key(&arguments.key)?;
+    let length = seal_model(&Order {
+        model: &arguments.model,
         bundle_version: arguments.bundle_version,
         minimum_program: arguments.minimum_program.unwrap_or_else(ProgramVersion::current),
-        audit,
-    };
-    let bytes = bundle::seal(&Draft {
-        contents: &contents,
-        manifest: &fs_read(&arguments.model.join(bundle::MANIFEST), MAX_BUNDLE_BYTES)?,
-        card: &fs_read(&arguments.model.join(bundle::CARD), MAX_BUNDLE_BYTES)?,
-        network: &network,
-        golden: &golden,
+        audit: arguments.audit.as_deref(),
+        golden: &arguments.golden,
         golden_source: &arguments.golden_source,
+        key: &key,
+        out: &arguments.out,
     })?;
-    let key = open_key(&arguments.key)?;
-    let manifest = model.manifest();
-    let comment = format!("lightbox bundle {} {} {}", contents.bundle_version, manifest.name, manifest.version);
-    let signature = key.sign(&bytes, &comment)?;
-    write_file(&arguments.out, &bytes)?;
-    write_file(&with_ending(&arguments.out, "minisig"), signature.as_bytes())?;
     let path = arguments.out.display();
-    print(false, &Value::Null, || format!("{path}: {} bytes, signed by key {}", bytes.len(), key.public().id()))
-}
-
-/// At most [`GOLDEN_SIDE`] pixels wide and high.
-fn shrink(image: &GreyImage) -> GreyImage {
-    let longest = image.width().max(image.height());
-    if longest <= GOLDEN_SIDE {
-        return image.clone();
-    }
-    let side = |side: u32| (u64::from(side) * u64::from(GOLDEN_SIDE) / u64::from(longest)).max(1) as u32;
-    let buffer: Option<image::ImageBuffer<image::Luma<u16>, _>> =
-        image::ImageBuffer::from_raw(image.width(), image.height(), image.greys().to_vec());
-    let small = buffer.map(|buffer| {
-        image::imageops::resize(&buffer, side(image.width()), side(image.height()), image::imageops::Triangle)
-    });
-    let small = small.and_then(|small| GreyImage::new(small.width(), small.height(), small.into_raw()).ok());
-    // A grey image always has as many values as it has pixels.
-    small.unwrap_or_else(|| image.clone())
+    print(false, &Value::Null, || format!("{path}: {length} bytes, signed by key {}", key.public().id()))
 }
 
 fn sign(file: &Path, key: &Path) -> Result<(), Failure> {
-    let bytes = fs_read(file, MAX_BUNDLE_BYTES)?;
+    let bytes = read_limited(file, MAX_BUNDLE_BYTES)?;
     let key = open_key(key)?;
     let path = with_ending(file, "minisig");
-    let mut signatures = match fs_read(&path, MAX_SIGNATURES_BYTES) {
+    let mut signatures = match read_limited(&path, MAX_SIGNATURES_BYTES) {
         Ok(found) => found,
-        Err(Failure::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(failure) => return Err(failure),
+        Err(ModelError::ReadBundle { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error.into()),
     };
     if !signatures.is_empty() {
-        let found = bundle::signature::parse(&signatures).map_err(SigningError::from)?;
+        let found = parse(&signatures).map_err(SigningError::from)?;
         if found.iter().any(|signature| signature.key() == key.public().id()) {
             return Err(Failure::SignedAlready { path: file.to_owned(), key: key.public().id().to_string() });
         }
@@ -436,232 +441,171 @@ fn verify(arguments: &ReadArguments) -> Result<(), Failure> {
 fn inspect(arguments: &ReadArguments) -> Result<(), Failure> {
     let bundle = read_bundle(arguments)?;
     let lines = summarise(&bundle);
-    let value: serde_json::Map<String, Value> =
+    let mut value: serde_json::Map<String, Value> =
         lines.iter().map(|line| (line.key.clone(), Value::from(line.value.clone()))).collect();
+    value.insert("facts".to_owned(), facts_json(&Facts::of(&bundle)));
     print(arguments.store.json, &Value::from(value), || {
         lines.iter().map(|line| format!("{:<24} {}", line.key, line.value)).collect::<Vec<_>>().join("\n")
     })
 }
 
+/// What a script or another screen needs of a bundle.
+fn facts_json(facts: &Facts) -> Value {
+    let signers = facts
+        .signers
+        .iter()
+        .map(|signer| json!({"name": signer.name, "role": signer.role.name(), "revoked": signer.revoked}));
+    let figures = facts.figures.iter().map(|figure| {
+        json!({
+            "name": figure.name, "value": figure.value, "low": figure.low, "high": figure.high, "films": figure.films,
+        })
+    });
+    json!({
+        "name": facts.name, "version": facts.version, "bundle_version": facts.bundle_version, "sha256": facts.sha256,
+        "signers": signers.collect::<Vec<_>>(), "audit": figures.collect::<Vec<_>>(),
+    })
+}
+
 fn show_diff(read: &ReadArguments, from: Option<&Path>) -> Result<(), Failure> {
-    let after = read_bundle(read)?;
+    let device = read.store.device();
+    let trusted = models::trusted(read.keys.as_deref(), &device)?;
+    let after = open_bundle(&read.file, &trusted, &device.policy)?;
     let before = match from {
-        Some(path) => {
-            let trusted = key_list(read)?;
-            Some(read_signed(path, &trusted, &read.store.policy())?)
-        }
-        None => running_bundle(&read.store)?,
+        Some(path) => Some(open_bundle(path, &trusted, &device.policy)?),
+        None => Store::new(&mut read.store.open()?).running()?,
     };
     let changes = diff(&before.as_ref().map(summarise).unwrap_or_default(), &summarise(&after));
     print(read.store.json, &changes_json(&changes), || changes_text(&changes))
 }
 
+fn unpack_into(read: &ReadArguments, out: &Path) -> Result<(), Failure> {
+    let bundle = read_bundle(read)?;
+    unpack(&bundle, out)?;
+    let manifest = bundle.manifest();
+    print(read.store.json, &json!({"model": out.display().to_string()}), || {
+        format!("{}: {} {} as a model directory", out.display(), manifest.name, manifest.version)
+    })
+}
+
 fn permit(file: &Path, serial: u64, out: &Path) -> Result<(), Failure> {
-    let permit = PermitFile::downgrade(&fs_read(file, MAX_BUNDLE_BYTES)?, serial);
+    let permit = PermitFile::downgrade(&read_limited(file, MAX_BUNDLE_BYTES)?, serial);
     let text = serde_json::to_string_pretty(&permit).map_err(io::Error::from)?;
     write_file(out, format!("{text}\n").as_bytes())?;
     print(false, &Value::Null, || format!("{}: now sign it with `lightbox bundle sign`", out.display()))
 }
 
-fn init(store: &StoreArguments, keys: &Path) -> Result<(), Failure> {
-    let list = fs_read(keys, MAX_LIST_BYTES)?;
-    let mut storage = DiskStorage::open_or_create(&store.store)?;
-    Store::new(&mut storage).create(&list)?;
-    print(store.json, &json!({"store": store.store.display().to_string()}), || {
-        format!("{}: an empty model store; next: lightbox bundle install FILE", store.store.display())
+fn init(store: &StoreArguments, keys: Option<&Path>) -> Result<(), Failure> {
+    let device = store.device();
+    let seeded = models::init(&device, keys)?;
+    let folder = device.store.display();
+    let holds = seeded.as_ref().map(ToString::to_string);
+    print(store.json, &json!({"store": folder.to_string(), "confirmed": holds}), || match holds {
+        Some(ref model) => format!("{folder}: a model store with {model}, confirmed"),
+        None => format!("{folder}: an empty model store; next: lightbox bundle install FILE"),
     })
 }
 
 fn trust(store: &StoreArguments, file: &Path) -> Result<(), Failure> {
-    let list = fs_read(file, MAX_LIST_BYTES)?;
-    let signatures = fs_read(&with_ending(file, "minisig"), MAX_SIGNATURES_BYTES)?;
-    let mut storage = DiskStorage::open(&store.store)?;
-    let replaced = Store::new(&mut storage).replace_key_list(&list, &signatures, &store.policy());
+    let list = read_limited(file, MAX_LIST_BYTES)?;
+    let signatures = read_limited(&with_ending(file, "minisig"), MAX_SIGNATURES_BYTES)?;
+    let replaced = Store::new(&mut store.open()?).replace_key_list(&list, &signatures, &store.policy());
     let version = replaced.map_err(|source| Failure::Refused { path: file.to_owned(), source })?;
     print(store.json, &json!({"key_list_version": version}), || format!("key list {version} is in force"))
 }
 
-fn install(read: &ReadArguments, permit: Option<&Path>, limits: &TrialLimits) -> Result<(), Failure> {
-    let policy = read.store.policy();
-    let start = Instant::now();
-    let trusted = key_list(read)?;
-    let bundle = read_signed(&read.file, &trusted, &policy)?;
-    let permit = match permit {
-        None => None,
-        Some(path) => {
-            let signatures = fs_read(&with_ending(path, "minisig"), MAX_SIGNATURES_BYTES)?;
-            Some(trusted.permit(&fs_read(path, MAX_LIST_BYTES)?, &signatures)?)
-        }
-    };
-    let after = summarise(&bundle);
-    let verified = start.elapsed();
-    let (slot, changes, first);
-    {
-        let mut storage = DiskStorage::open(&read.store.store)?;
-        let mut store = Store::new(&mut storage);
-        let before = store.running()?.map(|bundle| summarise(&bundle));
-        first = before.is_none();
-        changes = diff(&before.unwrap_or_default(), &after);
-        let staged = store.stage(bundle, permit.as_ref(), &policy);
-        slot = staged.map_err(|source| Failure::Refused { path: read.file.clone(), source })?;
-        // The lock is let go, for the trial runs in a process of its own.
-    }
-    let staged = start.elapsed();
-    try_in_a_process_of_its_own(&read.store, limits)?;
-    let tried = start.elapsed();
-    let ms = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
+fn install(
+    read: &ReadArguments,
+    permit: Option<&Path>,
+    recent: &RecentArguments,
+    limits: &TrialLimits,
+) -> Result<(), Failure> {
+    let with = With { keys: read.keys.as_deref(), permit, replay: recent.from(), limits: limits.limits() };
+    let installed = models::install(&read.file, &read.store.device(), &with, &mut |step| log::info!("{step:?}"))?;
+    let [verify, write, self_test, replay] = installed.times.map(|time| (time.as_secs_f64() * 1e6).round() / 1e3);
     let value = json!({
-        "slot": slot.name(), "changes": changes_json(&changes), "self_test": "passed",
-        "timing_ms": {"verify": ms(verified), "write": ms(staged - verified), "self_test": ms(tried - staged)}
+        "slot": installed.slot.name(), "changes": changes_json(&installed.changes), "self_test": "passed",
+        "replay": installed.replayed.as_ref().map(replayed_json),
+        "timing_ms": {"verify": verify, "write": write, "self_test": self_test, "replay": replay}
     });
     print(read.store.json, &value, || {
-        let what = if first { "this is the first model here:" } else { "what changes:" };
+        let what = if installed.first { "this is the first model here:" } else { "what changes:" };
+        let replayed = installed
+            .replayed
+            .as_ref()
+            .map_or_else(String::new, |replayed| format!("the last cases, read again: {}\n", replayed_text(replayed)));
         format!(
-            "{what}\n{}\ninstalled in slot {slot}, self-test passed, on trial; next: lightbox bundle confirm",
-            changes_text(&changes)
+            "{what}\n{}\n{replayed}installed in slot {}, self-test passed, on trial; next: lightbox bundle confirm",
+            changes_text(&installed.changes),
+            installed.slot
         )
     })
-}
-
-/// Starts what was staged as the device would, so that a network that eats the memory or never ends harms nothing.
-fn try_in_a_process_of_its_own(store: &StoreArguments, limits: &TrialLimits) -> Result<(), Failure> {
-    let program = std::env::current_exe()?;
-    let mut command = Command::new(program);
-    command.args(["bundle", "self-test", "--json", "--store"]).arg(&store.store);
-    command.arg("--trial-boots").arg(store.trial_boots.to_string());
-    command.arg("--memory-mib").arg(limits.memory_mib.to_string());
-    for (set, flag) in [(store.allow_test_keys, "--allow-test-keys"), (store.allow_unaudited, "--allow-unaudited")] {
-        if set {
-            command.arg(flag);
-        }
-    }
-    let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn()?;
-    let end = Instant::now() + Duration::from_secs(limits.trial_seconds);
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break Some(status);
-        }
-        if Instant::now() >= end {
-            child.kill()?;
-            child.wait()?;
-            break None;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    if status.is_some_and(|status| status.success()) {
-        return Ok(());
-    }
-    let mut said = String::new();
-    if let Some(stderr) = child.stderr.take() {
-        stderr.take(4096).read_to_string(&mut said)?;
-    }
-    let ended = ended(status, limits);
-    // A trial that gave its reason has taken it down itself.
-    let own_reason = said.lines().find_map(|line| line.strip_prefix("lightbox: the self-test did not pass: "));
-    if let Some(reason) = own_reason {
-        return Err(Failure::Trial(reason.to_owned()));
-    }
-    let mut storage = DiskStorage::open(&store.store)?;
-    match Store::new(&mut storage).report_fault(&ended) {
-        Ok(()) | Err(StoreError::NoTrial) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let words: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).take(3).collect();
-    Err(Failure::Trial(format!("{ended}; {}", words.join(" "))))
-}
-
-fn ended(status: Option<ExitStatus>, limits: &TrialLimits) -> String {
-    match status.map(|status| (status.code(), status.signal())) {
-        None => format!("the trial took more than {} s", limits.trial_seconds),
-        Some((_, Some(signal))) => {
-            format!("the trial ended by signal {signal}, with {} MiB of memory allowed", limits.memory_mib)
-        }
-        Some((code, None)) => format!("the trial ended with status {}", code.unwrap_or(-1)),
-    }
 }
 
 fn run_self_test(store: &StoreArguments, limits: &TrialLimits) -> Result<(), Failure> {
-    let bytes = Some(limits.memory_mib.saturating_mul(1 << 20));
-    setrlimit(Resource::As, Rlimit { current: bytes, maximum: bytes }).map_err(Failure::Limit)?;
-    let mut storage = DiskStorage::open(&store.store)?;
-    let mut models = Store::new(&mut storage);
-    let running = models.boot(&store.policy())?;
-    let (slot, stage) = (running.slot, running.stage);
-    for remark in &running.remarks {
+    limits.set()?;
+    let tested = models::self_test_of_the_installed(&store.device())?;
+    for remark in &tested.remarks {
         eprintln!("lightbox: {remark}");
     }
-    let start = Instant::now();
-    let mut parts = running.bundle.into_parts();
-    let outcome = TractClassifier::load(&parts.model).map_err(|error| error.to_string()).and_then(|mut classifier| {
-        parts.model.release_network();
-        self_test(&parts.golden, parts.model.manifest(), &mut classifier).map_err(|error| error.to_string())
-    });
-    let taken = start.elapsed();
-    let after = models.report_self_test(slot, outcome.clone())?;
-    if let Err(reason) = outcome {
-        let next = match after {
-            AfterSelfTest::Run | AfterSelfTest::BootAgain => "slot given up, the model before it is used",
-            AfterSelfTest::Fault => "there is no other model: the device shows a fault and no verdict",
-        };
-        return Err(Failure::Trial(format!("{reason}; {next}")));
-    }
-    let stage = match stage {
+    let stage = match tested.stage {
         Stage::Trial { boots_left, .. } => format!("trial, {boots_left} starts left"),
         Stage::Confirmed => "confirmed".to_owned(),
     };
-    let films = parts.golden.films.len();
-    let value = json!({"slot": slot.name(), "stage": stage, "films": films, "ms": taken.as_secs_f64() * 1e3});
+    let (slot, films, ms) = (tested.slot, tested.films, tested.time.as_secs_f64() * 1e3);
+    let value = json!({"slot": slot.name(), "stage": stage, "films": films, "ms": ms});
     print(store.json, &value, || {
-        format!(
-            "slot {slot} ({stage}): {films} golden films answered as they should, in {:.0} ms",
-            taken.as_secs_f64() * 1e3
-        )
+        format!("slot {slot} ({stage}): {films} golden films answered as they should, in {ms:.0} ms")
     })
 }
 
-fn show_replay(store: &StoreArguments, films: &[PathBuf]) -> Result<(), Failure> {
-    let mut storage = DiskStorage::open(&store.store)?;
-    let mut models = Store::new(&mut storage);
-    let (Some(running), Some(trial)) = (models.running()?, models.candidate()?) else {
-        return Err(Failure::NothingToCompare);
-    };
-    let mut readers = Vec::new();
-    for bundle in [running, trial] {
-        let mut parts = bundle.into_parts();
-        let classifier = TractClassifier::load(&parts.model)?;
-        parts.model.release_network();
-        readers.push((parts.model, classifier));
+fn show_replay(
+    store: &StoreArguments,
+    recent: &RecentArguments,
+    limits: &TrialLimits,
+    listed: bool,
+    films: &[PathBuf],
+) -> Result<(), Failure> {
+    // It sets limits of its own, which have to lie below those that it inherits.
+    let mut wall = Wall::of_this_program();
+    wall.warm_up().map_err(ModelsError::from)?;
+    limits.set()?;
+    let named = |film: &PathBuf| Case { name: film.display().to_string(), film: film.clone(), said: None };
+    let mut cases: Vec<Case> = films.iter().map(named).collect();
+    let mut skipped = 0;
+    if listed {
+        let mut text = String::new();
+        io::stdin().take(MAX_BUNDLE_BYTES).read_to_string(&mut text)?;
+        cases.extend(serde_json::from_str::<Vec<Case>>(&text).map_err(Failure::Listed)?);
+    } else if let Some(from) = recent.from() {
+        let found = models::recent_cases(&from).map_err(ModelsError::from)?;
+        skipped = found.skipped;
+        cases.extend(found.cases);
+    } else if cases.is_empty() {
+        return Err(Failure::NoCases);
     }
-    let mut read = |which: usize, film: &str| -> Verdict {
-        let (model, classifier) = &mut readers[which];
-        let acquired = read_film(Path::new(film), &Limits::default());
-        app::screen(acquired, model.manifest(), classifier).reading.verdict
-    };
-    let names: Vec<String> = films.iter().map(|film| film.display().to_string()).collect();
-    let cases: Vec<(String, Verdict)> = names.into_iter().map(|film| (film.clone(), read(0, &film))).collect();
-    let diff = replay(cases, |film| Ok::<_, Failure>(read(1, film)))?;
-    let said = |verdict: &Verdict| match verdict.reason() {
-        Some(reason) => format!("{} ({reason})", verdict.name()),
-        None => verdict.name().to_owned(),
-    };
-    let changed: Vec<Value> = diff
-        .changed
-        .iter()
-        .map(|case| json!({"film": case.case, "before": said(&case.before), "after": said(&case.after)}))
-        .collect();
-    let lost = diff.lost_positives().count();
-    let value = json!({"films": diff.cases, "lost_positives": lost, "changed": changed});
-    print(store.json, &value, || {
-        let mut text = format!("{} films, {} verdicts differ, {lost} lost positives", diff.cases, diff.changed.len());
-        for case in &diff.changed {
-            text += &format!("\n  {}: {} -> {}", case.case, said(&case.before), said(&case.after));
-        }
-        text
-    })
+    let mut replayed = models::compare(&store.device(), &cases, &mut wall)?;
+    replayed.skipped += skipped;
+    print(store.json, &replayed_json(&replayed), || replayed_text(&replayed))
+}
+
+fn replayed_json(replayed: &Replayed) -> Value {
+    // Text and numbers alone always have a form in JSON.
+    serde_json::to_value(replayed).unwrap_or_default()
+}
+
+fn replayed_text(replayed: &Replayed) -> String {
+    let Replayed { films, skipped, lost_positives, changed } = replayed;
+    let skipped = if *skipped > 0 { format!(" ({skipped} more whose film is gone)") } else { String::new() };
+    let mut text =
+        format!("{films} films{skipped}, {} verdicts differ, {lost_positives} lost positives", changed.len());
+    for case in changed {
+        text += &format!("\n  {}: {} -> {}", case.film, case.before, case.after);
+    }
+    text
 }
 
 fn status(arguments: &StoreArguments) -> Result<(), Failure> {
-    let mut storage = DiskStorage::open(&arguments.store)?;
+    let mut storage = arguments.open()?;
     let mut store = Store::new(&mut storage);
     let state = store.state()?;
     let floor = store.floor(&arguments.policy())?;
@@ -716,19 +660,19 @@ fn status(arguments: &StoreArguments) -> Result<(), Failure> {
 }
 
 fn confirm(arguments: &StoreArguments) -> Result<(), Failure> {
-    let mut storage = DiskStorage::open(&arguments.store)?;
+    let mut storage = arguments.open()?;
     let id = Store::new(&mut storage).confirm()?;
     print(arguments.json, &json!({"running": id.to_string()}), || format!("{id} is confirmed"))
 }
 
 fn rollback(arguments: &StoreArguments) -> Result<(), Failure> {
-    let mut storage = DiskStorage::open(&arguments.store)?;
+    let mut storage = arguments.open()?;
     let id = Store::new(&mut storage).roll_back(&arguments.policy())?;
     print(arguments.json, &json!({"running": id.to_string()}), || format!("{id} is used again"))
 }
 
 fn history(arguments: &StoreArguments) -> Result<(), Failure> {
-    let mut storage = DiskStorage::open(&arguments.store)?;
+    let mut storage = arguments.open()?;
     let history = Store::new(&mut storage).state()?.history;
     let value = serde_json::to_value(&history).map_err(io::Error::from)?;
     print(arguments.json, &value, || {
@@ -741,67 +685,27 @@ fn history(arguments: &StoreArguments) -> Result<(), Failure> {
     })
 }
 
-fn recover(arguments: &StoreArguments, keys: &Path) -> Result<(), Failure> {
-    let list = fs_read(keys, MAX_LIST_BYTES)?;
-    let mut storage = DiskStorage::open(&arguments.store)?;
-    Store::new(&mut storage).recover(&list)?;
-    drop(storage);
+fn recover(arguments: &StoreArguments, keys: Option<&Path>) -> Result<(), Failure> {
+    let list = match keys {
+        Some(path) => read_limited(path, MAX_LIST_BYTES)?,
+        None => bundle::key_list::BUILT_IN.to_vec(),
+    };
+    Store::new(&mut arguments.open()?).recover(&list)?;
     status(arguments)
 }
 
 // Below: files, keys and output.
 
-fn running_bundle(store: &StoreArguments) -> Result<Option<VerifiedBundle>, Failure> {
-    let mut storage = DiskStorage::open(&store.store)?;
-    Ok(Store::new(&mut storage).running()?)
-}
-
-fn key_list(read: &ReadArguments) -> Result<KeyList, Failure> {
-    match &read.keys {
-        Some(path) => Ok(KeyList::anchor(&fs_read(path, MAX_LIST_BYTES)?)?),
-        None => {
-            let mut storage = DiskStorage::open(&read.store.store)?;
-            Ok(Store::new(&mut storage).trusted()?)
-        }
-    }
-}
-
 fn read_bundle(read: &ReadArguments) -> Result<VerifiedBundle, Failure> {
-    let trusted = key_list(read)?;
-    read_signed(&read.file, &trusted, &read.store.policy())
-}
-
-fn read_signed(path: &Path, trusted: &KeyList, policy: &Policy) -> Result<VerifiedBundle, Failure> {
-    let bytes = fs_read(path, MAX_BUNDLE_BYTES)?;
-    let signatures = fs_read(&with_ending(path, "minisig"), MAX_SIGNATURES_BYTES)?;
-    bundle::verify(bytes, signatures, trusted, policy)
-        .map_err(|error| Failure::Refused { path: path.to_owned(), source: error.into() })
+    let device = read.store.device();
+    let trusted = models::trusted(read.keys.as_deref(), &device)?;
+    Ok(open_bundle(&read.file, &trusted, &device.policy)?)
 }
 
 fn open_key(path: &Path) -> Result<SigningKey, Failure> {
-    let bytes = fs_read(path, MAX_LIST_BYTES)?;
+    let bytes = read_limited(path, MAX_LIST_BYTES)?;
     let password = std::env::var("LIGHTBOX_KEY_PASSWORD").map_or(Password::Ask, Password::Given);
     Ok(SigningKey::open(&String::from_utf8_lossy(&bytes), password)?)
-}
-
-/// `a/b.lbx` and `minisig` make `a/b.lbx.minisig`.
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(ending);
-    name.into()
-}
-
-fn fs_read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
-    let failed = |source| Failure::File { what: "read", path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
-    let mut bytes = Vec::with_capacity(length.min(limit) as usize);
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > limit {
-        return Err(Failure::TooLong { path: path.to_owned(), limit });
-    }
-    Ok(bytes)
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
@@ -829,24 +733,4 @@ fn print(json: bool, value: &Value, text: impl FnOnce() -> String) -> Result<(),
     let text = if json { value.to_string() } else { text() };
     writeln!(io::stdout().lock(), "{text}")?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_golden_film_is_shrunk_with_its_shape() {
-        let large = GreyImage::new(2000, 1000, vec![700; 2_000_000]).expect("sizes fit");
-        let small = shrink(&large);
-        assert_eq!((small.width(), small.height()), (512, 256));
-        assert!(small.greys().iter().all(|grey| *grey == 700));
-        let tiny = GreyImage::new(100, 90, vec![0; 9000]).expect("sizes fit");
-        assert_eq!(shrink(&tiny), tiny);
-    }
-
-    #[test]
-    fn an_ending_is_added_and_never_replaces_one() {
-        assert_eq!(with_ending(Path::new("a/b.lbx"), "minisig"), Path::new("a/b.lbx.minisig"));
-    }
 }

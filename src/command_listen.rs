@@ -22,12 +22,13 @@ use lightbox::adapters::signals;
 use lightbox::adapters::spool::{Reserve, Spool, Stored};
 use lightbox::adapters::wall::Wall;
 use lightbox::app;
-use lightbox::bundle::{self, VerifiedModel};
-use lightbox::config::{self, Config, ReadConfig};
-use lightbox::engine::{EngineOptions, TractClassifier};
+use lightbox::config::{self, Config, ModelsConfig, ReadConfig};
+use lightbox::domain::{Doubt, Verdict};
+use lightbox::engine::EngineOptions;
+use lightbox::models::{self, Device, Next, Serving};
 use lightbox::ports::Panel;
 
-use super::{Failure, default_threads, draw, find_model, timing};
+use super::{Failure, default_threads, draw, timing};
 
 /// How often the reader looks whether the program is to end.
 const LOOK: Duration = Duration::from_millis(200);
@@ -51,7 +52,7 @@ pub(crate) fn help() -> String {
 }
 
 pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
-    let Config { listener: peers, spool, read, folders } = Config::read(&arguments.config)?;
+    let Config { listener: peers, spool, read, folders, models } = Config::read(&arguments.config)?;
     if arguments.check {
         listener::check_files(&peers).map_err(ListenerError::from)?;
         println!("{}: can be used", arguments.config.display());
@@ -65,7 +66,7 @@ pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
     if let Err(short) = spool.check_space() {
         log::warn!("nothing will be taken: {short}");
     }
-    let reader = read.map(Reader::open).transpose()?;
+    let reader = read.map(|read| Reader::open(read, &models)).transpose()?;
     let ae_title = peers.ae_title.clone();
     let secured = if peers.tls.is_some() { " through TLS" } else { "" };
     let listener = Listener::bind(peers)?;
@@ -99,23 +100,21 @@ fn or_end(name: &str, work: impl FnOnce()) {
 
 /// Reads what lies in the spool.
 struct Reader {
-    model: VerifiedModel,
-    classifier: TractClassifier,
+    serving: Serving,
+    /// The model that the configuration names.
+    named: Option<PathBuf>,
+    device: Device,
     wall: Wall,
     readings: Readings,
     screens: Option<PathBuf>,
 }
 
 impl Reader {
-    fn open(config: ReadConfig) -> Result<Self, Failure> {
+    fn open(config: ReadConfig, models: &ModelsConfig) -> Result<Self, Failure> {
         let mut wall = Wall::of_this_program();
         wall.warm_up()?;
-        let mut model = bundle::open(&find_model(config.model.as_deref())?)?;
-        let classifier = TractClassifier::load_with(
-            &model,
-            EngineOptions { threads: default_threads(), ..EngineOptions::default() },
-        )?;
-        model.release_network();
+        let device = Device::new(models);
+        let serving = serve(config.model.as_deref(), &device)?;
         if let Some(screens) = &config.screens {
             let mut folder = fs::DirBuilder::new();
             let made = folder.recursive(true).mode(0o700).create(screens);
@@ -126,7 +125,7 @@ impl Reader {
         if confinement.is_bare() {
             log::warn!("this kernel has neither seccomp nor landlock: files are decoded behind limits alone");
         }
-        Ok(Self { model, classifier, wall, readings, screens: config.screens })
+        Ok(Self { serving, named: config.model, device, wall, readings, screens: config.screens })
     }
 
     fn read_until(&mut self, spool: &Spool, ending: &AtomicBool) {
@@ -153,14 +152,14 @@ impl Reader {
         let acquired = self.wall.read_film(path, &Limits::default())?;
         let decode = start.elapsed();
         let remarks = acquired.as_ref().map_or_else(|_| Vec::new(), |acquired| acquired.remarks.clone());
-        let screened = app::screen(acquired, self.model.manifest(), &mut self.classifier);
+        let screened = app::screen(acquired, self.serving.model.manifest(), &mut self.serving.classifier);
         let since_received = spool.arrival(stored).map(|arrival| arrival.elapsed());
         let timing = timing(decode, &screened, start.elapsed(), since_received);
         if let Some(screens) = &self.screens {
             let picture = screens.join(format!("{:016}.png", stored.number()));
-            PngPanel::new(picture, SCREEN_SIZE).show(&draw(&screened, &self.model, SCREEN_SIZE))?;
+            PngPanel::new(picture, SCREEN_SIZE).show(&draw(&screened, &self.serving.model, SCREEN_SIZE))?;
         }
-        let line = json_lines::line(&name, &screened.reading, &remarks, &self.model, timing)?;
+        let line = json_lines::line(&name, &screened.reading, &remarks, &self.serving.model, timing)?;
         self.readings.append(&name, &line)?;
         spool.mark_read(stored)?;
         let verdict = &screened.reading.verdict;
@@ -168,6 +167,41 @@ impl Reader {
         let since =
             since_received.map_or_else(String::new, |since| format!(", {} ms after it came", since.as_millis()));
         log::info!("read {name}: {}{reason} in {:.0} ms{since}", verdict.name(), timing.total);
+        let fault = (*verdict == Verdict::Indeterminate(Doubt::ModelFault)).then(|| format!("no answer to {name}"));
+        self.count(fault.as_deref());
         Ok(())
     }
+
+    /// Tells the store what a durable reading says of a model on trial, and takes another where that was given up.
+    fn count(&mut self, fault: Option<&str>) {
+        match self.serving.reading_done(fault) {
+            Ok(Next::Same) => {}
+            Ok(Next::Confirmed) => log::info!("the model on trial is confirmed"),
+            Ok(Next::Replace) => match serve(self.named.as_deref(), &self.device) {
+                Ok(serving) => self.serving = serving,
+                // Whatever supervises the program starts it again, and it says the same until somebody comes.
+                Err(failure) => {
+                    log::error!("no model can be used any more: {failure}");
+                    process::exit(1);
+                }
+            },
+            Err(error) => log::error!("this reading does not count for the model on trial: {error}"),
+        }
+    }
+}
+
+/// The model for this start, its self-test passed.
+fn serve(named: Option<&Path>, device: &Device) -> Result<Serving, Failure> {
+    let options = EngineOptions { threads: default_threads(), ..EngineOptions::default() };
+    let serving = models::serve(named, device, options)?;
+    for remark in &serving.remarks {
+        log::warn!("{remark}");
+    }
+    let manifest = serving.model.manifest();
+    let trial = if serving.on_trial() { ", on trial" } else { "" };
+    let films = serving
+        .golden_films
+        .map_or_else(|| "no golden films".to_owned(), |films| format!("{films} golden films right"));
+    log::info!("reading with {} {}{trial}: {films}", manifest.name, manifest.version);
+    Ok(serving)
 }

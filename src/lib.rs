@@ -20,6 +20,12 @@ pub mod engine;
 pub mod app;
 pub mod self_test;
 
+#[cfg(all(feature = "seal", feature = "engine", feature = "decode"))]
+pub mod sealing;
+
+#[cfg(feature = "device")]
+pub mod models;
+
 #[cfg(feature = "device")]
 pub mod ui;
 

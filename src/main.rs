@@ -21,10 +21,11 @@ use lightbox::adapters::terminal::TerminalPanel;
 use lightbox::adapters::wall::{self, Wall, WallError};
 use lightbox::adapters::{clock, content};
 use lightbox::app::{self, Screened};
-use lightbox::bundle::{self, VerifiedModel};
+use lightbox::bundle::VerifiedModel;
 use lightbox::config;
 use lightbox::domain::{Finding, Frame, Reading, Verdict};
-use lightbox::engine::{EngineOptions, MAX_THREADS, TractClassifier};
+use lightbox::engine::{EngineOptions, MAX_THREADS};
+use lightbox::models::{self, Device, ModelsError, Serving};
 use lightbox::ports::Panel;
 use lightbox::record::{self, Digest, Entry, Image, Journal, JournalError, Moment, Origin};
 use lightbox::ui::{Film, Look, Page, Screen, VerdictScreen};
@@ -91,9 +92,13 @@ struct ScreenArguments {
     /// Write every reading down in this journal before its verdict is shown; made where there is none
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
-    /// Model directory [default: $LIGHTBOX_MODEL, else models/released here or where the program is installed]
-    #[arg(long, value_name = "DIR")]
+    /// Bundle or model directory [default: $LIGHTBOX_MODEL, else the model of this device's store, else the one that
+    /// came with the program]
+    #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
+    /// Key list that the bundle named with --model has to satisfy [default: that of the store, else of the program]
+    #[arg(long, value_name = "FILE", requires = "model")]
+    keys: Option<PathBuf>,
     /// Threads that share the network's work; the answer does not depend on it [default: one a core, at most 4]
     #[arg(long, value_name = "N", value_parser = parse_threads)]
     threads: Option<usize>,
@@ -170,13 +175,8 @@ fn main() -> ExitCode {
 /// Why the program itself failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error(
-        "no model found: looked in {}; name one with --model DIR or LIGHTBOX_MODEL",
-        .0.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-    )]
-    NoModel(Vec<PathBuf>),
     #[error("{0}")]
-    Model(#[from] bundle::ModelError),
+    Models(#[from] ModelsError),
     #[error("{0}")]
     Engine(#[from] lightbox::engine::EngineError),
     #[error("{0}")]
@@ -211,10 +211,13 @@ fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
     // It starts while the model is loaded.
     let mut wall = Wall::of_this_program();
     wall.warm_up()?;
-    let mut model = bundle::open(&find_model(arguments.model.as_deref())?)?;
+    let chosen = models::choose(arguments.model.as_deref(), arguments.keys.as_deref(), &Device::default())?;
     let threads = arguments.threads.unwrap_or_else(default_threads);
-    let mut classifier = TractClassifier::load_with(&model, EngineOptions { threads, ..EngineOptions::default() })?;
-    model.release_network();
+    let Serving { model, mut classifier, remarks, .. } =
+        models::ready(chosen, EngineOptions { threads, ..EngineOptions::default() })?;
+    for remark in remarks {
+        log::warn!("{remark}");
+    }
 
     let panels = match (arguments.panels.as_slice(), arguments.json) {
         ([], true) => vec![],
@@ -377,28 +380,6 @@ fn say(
         writeln!(out, "  screen:   {}", picture.display())?;
     }
     Ok(())
-}
-
-/// Where a model lies that was released with the program, seen from a folder.
-const RELEASED: &str = "models/released";
-
-/// The model that was named, else the first that is found.
-fn find_model(named: Option<&Path>) -> Result<PathBuf, Failure> {
-    if let Some(named) = named {
-        return Ok(named.to_owned());
-    }
-    if let Some(named) = std::env::var_os("LIGHTBOX_MODEL") {
-        return Ok(named.into());
-    }
-    // Cargo sets the variable for `cargo run`, so that it works from any folder of the clone.
-    let clone = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let prefix = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("share/lightbox")));
-    let folders = [Some(PathBuf::from(".")), clone, prefix, Some("/usr/share/lightbox".into())];
-    let candidates: Vec<PathBuf> = folders.into_iter().flatten().map(|folder| folder.join(RELEASED)).collect();
-    match candidates.iter().find(|candidate| candidate.join(bundle::MANIFEST).is_file()) {
-        Some(found) => Ok(found.clone()),
-        None => Err(Failure::NoModel(candidates)),
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("command_bundle", &[]),
     ("command_journal", &[]),
     ("command_listen", &[]),
+    ("sealing", &["adapters", "bundle", "domain", "engine", "self_test"]),
+    ("models", &["adapters", "app", "bundle", "config", "domain", "engine", "ports", "record", "self_test"]),
     ("record", &["domain"]),
     ("ui", &["domain"]),
     ("adapters", &["bundle", "config", "domain", "pipeline", "ports", "ui"]),

@@ -1,5 +1,7 @@
 //! `lightbox bundle`, run as technicians run it: on files, killed at random, and on disks that fail.
 
+#[path = "support/bench.rs"]
+mod bench;
 #[path = "support/bundles.rs"]
 mod bundles;
 mod support;
@@ -7,133 +9,16 @@ mod support;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bundles::{CARD, Maker, Onnx, SIDE, contents, golden, manifest, mark_of, rule_out, sign, small_network};
+use bench::{Bench, film, golden_of, lightbox, model_folder, refused, run, said, sealed, status, works};
+use bundles::{Onnx, SIDE, golden, mark_of, rule_out, small_network};
 use lightbox::adapters::disk::DiskStorage;
-use lightbox::bundle::golden::Golden;
 use lightbox::bundle::slots::{SlotState, candidate};
-use lightbox::bundle::{Draft, Policy, Stage, Store, digest_line, seal};
-use lightbox::domain::GreyImage;
-use lightbox::engine::TractClassifier;
-use lightbox::self_test::make_golden;
+use lightbox::bundle::{Policy, Stage, Store};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-
-fn lightbox(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lightbox"));
-    command.arg("bundle").args(arguments).env_remove("RUST_LOG").env_remove("LIGHTBOX_STORE");
-    command.env_remove("LIGHTBOX_KEY_PASSWORD").stdin(Stdio::null());
-    command
-}
-
-fn said(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
-
-#[track_caller]
-fn run(arguments: &[&str]) -> Output {
-    lightbox(arguments).output().expect("the program starts")
-}
-
-/// Runs a command that has to work and gives what it prints.
-#[track_caller]
-fn works(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", said(&output.stderr));
-    said(&output.stdout)
-}
-
-/// Runs a command that has to refuse with status 1 and gives its reason.
-#[track_caller]
-fn refused(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", said(&output.stdout));
-    said(&output.stderr)
-}
-
-/// A device's folder, its makers, and paths as text.
-struct Bench {
-    folder: TempDir,
-    maker: Maker,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let bench = Self { folder: TempDir::new().expect("a temporary folder"), maker: Maker::new() };
-        fs::write(bench.path("keys.json"), bench.maker.list()).expect("written");
-        bench
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().expect("UTF-8").to_owned()
-    }
-
-    fn put(&self, name: &str, bytes: &[u8]) -> String {
-        fs::write(self.path(name), bytes).expect("written");
-        fs::write(self.path(&format!("{name}.minisig")), sign(bytes, &[&self.maker.release])).expect("written");
-        self.text(name)
-    }
-
-    /// A bundle whose golden answers are those of its network.
-    fn bundle(&self, version: u64) -> String {
-        let network = small_network(version);
-        self.put(&format!("{version}.lbx"), &sealed(version, &network, &golden_of(version, &network)))
-    }
-
-    /// A store with version 1 confirmed.
-    fn device(&self) -> String {
-        let store = self.text("store");
-        works(&["init", "--store", &store, "--keys", &self.text("keys.json")]);
-        works(&["install", "--store", &store, &self.bundle(1)]);
-        works(&["confirm", "--store", &store]);
-        store
-    }
-}
-
-/// A golden film with the answers of `network`.
-fn golden_of(version: u64, network: &[u8]) -> Golden {
-    let folder = model_folder(version, network);
-    let model = lightbox::bundle::open(folder.path()).expect("a model");
-    let mut classifier = TractClassifier::load(&model).expect("a network");
-    make_golden(vec![film()], model.manifest(), &mut classifier).expect("golden films")
-}
-
-fn film() -> GreyImage {
-    support::chest_phantom(160, 150, 3)
-}
-
-fn sealed(version: u64, network: &[u8], golden: &Golden) -> Vec<u8> {
-    let draft = Draft {
-        contents: &contents(version),
-        manifest: &manifest(version, network),
-        card: CARD.as_bytes(),
-        network,
-        golden,
-        golden_source: "made by code",
-    };
-    seal(&draft).expect("a bundle")
-}
-
-fn model_folder(version: u64, network: &[u8]) -> TempDir {
-    let folder = TempDir::new().expect("a temporary folder");
-    let manifest = manifest(version, network);
-    fs::write(folder.path().join("manifest.sha256"), digest_line(&manifest)).expect("written");
-    fs::write(folder.path().join("manifest.json"), manifest).expect("written");
-    fs::write(folder.path().join("MODEL_CARD.md"), CARD).expect("written");
-    fs::write(folder.path().join("model.onnx"), network).expect("written");
-    folder
-}
-
-fn status(store: &str) -> Value {
-    serde_json::from_str(&works(&["status", "--store", store, "--json"])).expect("JSON")
-}
 
 /// Starts the device on the files as they are; the version of its one model.
 #[track_caller]
@@ -417,34 +302,71 @@ fn a_disk_that_fails_at_any_call_leaves_a_model_that_starts() {
     let (second, count) = (bench.bundle(2), bench.text("count"));
     let policy = Policy::default();
     let (mut calls, mut failed) = (0, 0);
-    // EIO and ENOSPC.
-    for (errno, once) in [("5", false), ("5", true), ("28", false)] {
-        for from in 0.. {
-            fs::write(&count, b"").expect("written");
-            let mut command = lightbox(&["install", "--store", &store, &second]);
-            command.env("LD_PRELOAD", &shim).env("SHIM_FOLDER", &store).env("SHIM_FROM", from.to_string());
-            command.env("SHIM_ERRNO", errno).env("SHIM_COUNT", &count);
-            if once {
-                command.env("SHIM_ONCE", "1");
-            }
-            let output = command.output().expect("the program starts");
-            failed += u32::from(!output.status.success());
-            assert!(output.status.code().is_some(), "ended by a signal: {}", said(&output.stderr));
-            let (version, stage) = started(&store, &policy);
-            assert!(version == 1 || version == 2);
-            if matches!(stage, Stage::Trial { .. }) {
-                works(&["rollback", "--store", &store]);
-            }
-            calls += 1;
-            // The processes of the install are counted each for itself.
-            if from >= fs::read(&count).expect("counted").len() {
-                assert!(output.status.success(), "{}", said(&output.stderr));
-                break;
+    // What is tried, and what stands in the store before.
+    for (command, before) in [("install", "confirmed"), ("confirm", "trial"), ("rollback", "trial")] {
+        // EIO and ENOSPC.
+        for (errno, once) in [("5", false), ("5", true), ("28", false)] {
+            for from in 0.. {
+                reset(&bench, &store, &second, before);
+                fs::write(&count, b"").expect("written");
+                let mut faulty = lightbox(&[command, "--store", &store]);
+                if command == "install" {
+                    faulty.arg(&second);
+                }
+                faulty.env("LD_PRELOAD", &shim).env("SHIM_FOLDER", &store).env("SHIM_FROM", from.to_string());
+                faulty.env("SHIM_ERRNO", errno).env("SHIM_COUNT", &count);
+                if once {
+                    faulty.env("SHIM_ONCE", "1");
+                }
+                let output = faulty.output().expect("the program starts");
+                failed += u32::from(!output.status.success());
+                assert!(output.status.code().is_some(), "ended by a signal: {}", said(&output.stderr));
+                let (version, stage) = started(&store, &policy);
+                // What was said to be done is done.
+                match (command, output.status.success()) {
+                    ("confirm", true) => assert_eq!((version, stage), (2, Stage::Confirmed)),
+                    ("rollback", true) => assert_eq!((version, stage), (1, Stage::Confirmed)),
+                    _ => assert!(version == 1 || version == 2),
+                }
+                calls += 1;
+                // The processes of the install are counted each for itself.
+                if from >= fs::read(&count).expect("counted").len() {
+                    assert!(output.status.success(), "{}", said(&output.stderr));
+                    break;
+                }
             }
         }
     }
-    println!("{calls} installs on a disk that fails, {failed} of them refused, each left one model that starts");
-    assert!(failed > 30);
+    println!("{calls} commands on a disk that fails, {failed} of them refused, each left one model that starts");
+    assert!(failed > 50);
+}
+
+/// Puts version 1, confirmed, and where `before` is `trial` version 2, on trial, in the store, whatever is in it.
+fn reset(bench: &Bench, store: &str, second: &str, before: &str) {
+    fs::remove_dir_all(store).expect("removed");
+    copy_folder(&snapshot(bench, second, before), Path::new(store));
+}
+
+/// The store in that state, made once.
+fn snapshot(bench: &Bench, second: &str, before: &str) -> PathBuf {
+    let folder = bench.path(before);
+    if !folder.exists() {
+        let path = folder.to_str().expect("UTF-8");
+        works(&["init", "--store", path, "--keys", &bench.text("keys.json")]);
+        works(&["install", "--store", path, &bench.text("1.lbx")]);
+        works(&["confirm", "--store", path]);
+        if before == "trial" {
+            works(&["install", "--store", path, second]);
+        }
+    }
+    folder
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("made");
+    for entry in fs::read_dir(from).expect("a folder").flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+    }
 }
 
 /// A small file system of its own, where that is allowed.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::manifest::{Manifest, ManifestError, ManifestFile};
+use super::verified::BundleError;
 
 /// Name of the manifest in a model directory.
 pub const MANIFEST: &str = "manifest.json";
@@ -75,6 +76,30 @@ pub enum ModelError {
         /// The manifest.
         path: PathBuf,
     },
+    /// A bundle is missing, has no signatures beside it, or cannot be read.
+    #[error("cannot read {path}: {source}; a bundle is one file NAME.lbx with NAME.lbx.minisig beside it")]
+    ReadBundle {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A bundle is refused.
+    #[error("{path}: {source}")]
+    Bundle {
+        /// The bundle.
+        path: PathBuf,
+        /// Why.
+        source: BundleError,
+    },
+    /// A model cannot be unpacked there.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// Which file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The manifest is not understood.
     #[error("{path}: {source}")]
     Manifest {
@@ -131,7 +156,7 @@ impl VerifiedModel {
 /// # Errors
 /// When a file is missing, too long, or has another digest than it should; or when the manifest, once verified, is
 /// not one that this program understands.
-pub fn open(dir: &Path) -> Result<VerifiedModel, ModelError> {
+pub(super) fn open_directory(dir: &Path) -> Result<VerifiedModel, ModelError> {
     let path = dir.join(MANIFEST);
     let bytes = read(&path, MAX_MANIFEST_BYTES)?;
     let manifest_sha256 = sha256_hex(&bytes);

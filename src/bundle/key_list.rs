@@ -14,6 +14,9 @@ const SCHEMA: u32 = 1;
 /// Longest key list or permit, in bytes.
 pub const MAX_LIST_BYTES: u64 = 64 << 10;
 
+/// The key list that this program was built with.
+pub const BUILT_IN: &[u8] = include_bytes!("../../models/keys/keys.json");
+
 /// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
@@ -242,6 +245,14 @@ impl KeyList {
     pub fn anchor(file: &[u8]) -> Result<Self, TrustError> {
         limit("key list", file, MAX_LIST_BYTES)?;
         Self::parse(file)
+    }
+
+    /// The key list that this program was built with, the first that it trusts.
+    ///
+    /// # Errors
+    /// When the program was built with something else.
+    pub fn built_in() -> Result<Self, TrustError> {
+        Self::anchor(BUILT_IN)
     }
 
     /// The key list that follows this one: signed as this list demands and as it demands itself, so that no list can

@@ -7,10 +7,12 @@
 pub mod container;
 pub mod contents;
 mod directory;
+pub mod figures;
 pub mod golden;
 pub mod key_list;
 pub mod manifest;
 pub mod network;
+pub mod release;
 pub mod replay;
 pub mod signature;
 #[cfg(feature = "seal")]
@@ -21,9 +23,8 @@ mod store;
 pub mod summary;
 mod verified;
 
-pub use directory::{
-    CARD, MANIFEST, MANIFEST_DIGEST, ModelError, NETWORK, VerifiedModel, digest_line, open, sha256_hex,
-};
+pub use directory::{CARD, MANIFEST, MANIFEST_DIGEST, ModelError, NETWORK, VerifiedModel, digest_line, sha256_hex};
 pub use manifest::{Manifest, ManifestError};
+pub use release::open;
 pub use store::{AfterSelfTest, Running, Stage, Store, StoreError};
 pub use verified::{BundleError, BundleParts, Draft, Policy, VerifiedBundle, seal, verify};

@@ -210,7 +210,7 @@ impl From<SlotEntry> for SlotState {
 
 /// A copy of the record that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum CopyError {
+pub enum CopyError {
     /// Torn or rotten: the other copy counts.
     Damaged(String),
     /// Whole, but not of this program: nothing is guessed.
@@ -218,7 +218,7 @@ pub(super) enum CopyError {
 }
 
 /// The record's bytes.
-pub(super) fn encode(state: &State) -> Vec<u8> {
+pub fn encode(state: &State) -> Vec<u8> {
     let file = StateFile {
         generation: state.generation,
         slot_a: SlotEntry::from(&state.slots[0]),
@@ -238,7 +238,7 @@ pub(super) fn encode(state: &State) -> Vec<u8> {
 ///
 /// # Errors
 /// When it is torn or was written by another program.
-pub(super) fn decode(bytes: &[u8]) -> Result<State, CopyError> {
+pub fn decode(bytes: &[u8]) -> Result<State, CopyError> {
     let damaged = |text: &str| CopyError::Damaged(text.to_owned());
     let text = std::str::from_utf8(bytes).map_err(|_| damaged("not text"))?;
     let (line, json) = text.split_once('\n').ok_or_else(|| damaged("no first line"))?;

@@ -67,6 +67,9 @@ pub enum StoreError {
         /// Version in force.
         version: u64,
     },
+    /// Nothing was ever installed.
+    #[error("no model can be used: nothing was ever installed; install a bundle")]
+    Empty,
     /// No slot holds a model that can be used.
     #[error("no model can be used: {}; install a bundle", .0.join(", "))]
     NoModel(Vec<String>),
@@ -286,6 +289,54 @@ impl<'a> Store<'a> {
         self.held(&state, slots::candidate(&state.slots))
     }
 
+    /// The model that films are read with, without counting a start: what is on trial once its self-test has passed,
+    /// else the confirmed one. For commands that read a film beside the device's own program; nothing is written.
+    ///
+    /// # Errors
+    /// When no slot holds a usable model, or the record cannot be read.
+    pub fn current(&mut self, policy: &Policy) -> Result<Running, StoreError> {
+        let state = self.load()?.state;
+        let trusted = self.key_list(&state)?;
+        let mut remarks = Vec::new();
+        let trial = on_trial(&state).and_then(|slot| match *state.slot(slot) {
+            SlotState::Trial { boots_left, self_tested: true, .. } => {
+                Some((slot, Stage::Trial { boots_left, self_tested: true }))
+            }
+            _ => None,
+        });
+        let confirmed = slots::confirmed(&state.slots).into_iter().map(|slot| (slot, Stage::Confirmed));
+        for (slot, stage) in trial.into_iter().chain(confirmed) {
+            match self.read_slot(&state, slot, &trusted)? {
+                Ok(bundle) => {
+                    if let (Stage::Trial { .. }, Err(error)) = (stage, admissible(&bundle, &trusted, policy)) {
+                        remarks.push(format!("slot {slot} is left out: {error}"));
+                        continue;
+                    }
+                    remarks.extend(revoked_signers(&bundle));
+                    return Ok(Running { slot, stage, bundle, remarks });
+                }
+                Err(reason) => remarks.push(format!("slot {slot} is left out: {reason}")),
+            }
+        }
+        Err(no_model(&state, remarks))
+    }
+
+    /// Whether [`stage`](Self::stage) would take this bundle, as far as that can be told before writing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn may_stage(
+        &mut self,
+        bundle: &VerifiedBundle,
+        permit: Option<&Permit>,
+        policy: &Policy,
+    ) -> Result<(), StoreError> {
+        let state = self.load()?.state;
+        let trusted = self.key_list(&state)?;
+        admit(&state, &trusted, &identify(bundle), permit, policy)?;
+        target(&state).map(|_| ())
+    }
+
     fn held(&mut self, state: &State, slot: Option<Slot>) -> Result<Option<VerifiedBundle>, StoreError> {
         let Some(slot) = slot else { return Ok(None) };
         let trusted = self.key_list(state)?;
@@ -381,15 +432,7 @@ impl<'a> Store<'a> {
                 Err(error) => remarks.push(format!("slot {slot}: {error}")),
             }
         }
-        for slot in Slot::ALL {
-            if let SlotState::Failed { why, .. } = loaded.state.slot(slot) {
-                remarks.push(format!("slot {slot}: {why}"));
-            }
-        }
-        if remarks.is_empty() {
-            remarks.push("nothing was ever installed".to_owned());
-        }
-        Err(StoreError::NoModel(remarks))
+        Err(no_model(&loaded.state, remarks))
     }
 
     /// Starts what is staged or on trial; `Ok(Err)` when it was given up.
@@ -771,6 +814,19 @@ impl<'a> Store<'a> {
         self.storage.sync(KEY_FILES[copy])?;
         self.storage.sync_names()
     }
+}
+
+/// Why there is no model to start.
+fn no_model(state: &State, mut remarks: Vec<String>) -> StoreError {
+    if state.slots == [SlotState::Empty, SlotState::Empty] {
+        return StoreError::Empty;
+    }
+    for slot in Slot::ALL {
+        if let SlotState::Failed { why, .. } = state.slot(slot) {
+            remarks.push(format!("slot {slot}: {why}"));
+        }
+    }
+    StoreError::NoModel(remarks)
 }
 
 /// What a record keeps of a bundle.

@@ -1,6 +1,61 @@
-//! A bundle in words, line by line, and what changes from one to the next.
+//! A bundle in words, line by line, and what changes from one to the next; and the same as data, for a screen.
 
+use super::contents::AuditFigure;
+use super::figures::Measure;
+use super::key_list::Role;
 use super::verified::VerifiedBundle;
+
+/// What a technician has to know before installing a bundle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// Name of the model.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The number that the ratchet goes by.
+    pub bundle_version: u64,
+    /// Digest of the whole file, lower-case hexadecimal.
+    pub sha256: String,
+    /// Who signed.
+    pub signers: Vec<SignedBy>,
+    /// How well the model did; empty where nobody has audited it.
+    pub figures: Vec<AuditFigure>,
+}
+
+/// Somebody who signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedBy {
+    /// Name of the key.
+    pub name: String,
+    /// What it may sign.
+    pub role: Role,
+    /// Whether it has been revoked since.
+    pub revoked: bool,
+}
+
+impl Facts {
+    /// Of a bundle that was verified.
+    pub fn of(bundle: &VerifiedBundle) -> Self {
+        let signed = |signer: &super::key_list::Signer| SignedBy {
+            name: signer.name.clone(),
+            role: signer.role,
+            revoked: signer.revoked,
+        };
+        Self {
+            name: bundle.manifest().name.clone(),
+            version: bundle.manifest().version.clone(),
+            bundle_version: bundle.contents().bundle_version,
+            sha256: bundle.sha256().to_owned(),
+            signers: bundle.signers().iter().map(signed).collect(),
+            figures: bundle.contents().audit.clone(),
+        }
+    }
+
+    /// One of the figures that the trainer measures.
+    pub fn figure(&self, measure: Measure) -> Option<&AuditFigure> {
+        self.figures.iter().find(|figure| figure.measure() == Some(measure))
+    }
+}
 
 /// One line of a summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +108,19 @@ pub fn summarise(bundle: &VerifiedBundle) -> Vec<Line> {
         line("audit", "none".to_owned());
     }
     for figure in &contents.audit {
-        let (value, low, high) = (figure.value * 100.0, figure.low * 100.0, figure.high * 100.0);
-        let value = format!("{value:.1} % ({low:.1} to {high:.1}) on {} films", figure.films);
-        line(&format!("audit: {}", figure.name), value);
+        line(&format!("audit: {}", figure.name), words(figure));
     }
     lines
+}
+
+/// Shares in percent, areas under a curve as they are.
+fn words(figure: &AuditFigure) -> String {
+    let AuditFigure { value, low, high, films, .. } = figure;
+    if figure.measure().is_some_and(Measure::is_area) {
+        return format!("{value:.3} ({low:.3} to {high:.3}) on {films} films");
+    }
+    let [value, low, high] = [value, low, high].map(|share| share * 100.0);
+    format!("{value:.1} % ({low:.1} to {high:.1}) on {films} films")
 }
 
 /// What differs between two summaries, in the order of the second, then what is gone.

@@ -173,6 +173,13 @@ impl VerifiedBundle {
         &self.golden
     }
 
+    /// Name and content of every member, in the order of the file.
+    pub fn members(&self) -> Vec<(String, &[u8])> {
+        // It was read when the bundle was verified.
+        let members = container::read(&self.bytes).unwrap_or_default();
+        members.into_iter().map(|(member, range)| (member.to_string(), &self.bytes[range])).collect()
+    }
+
     /// Takes the bundle apart without a second copy of the network.
     pub fn into_parts(self) -> BundleParts {
         let mut network = self.bytes;

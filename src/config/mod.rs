@@ -3,6 +3,7 @@
 //! Nothing is guessed: an unknown key, a value out of its range or a peer that is not described is an error that names
 //! the key, what was found and what was expected.
 
+mod models;
 mod tls;
 
 use std::fs;
@@ -14,8 +15,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use self::models::ModelsConfig;
 pub use self::tls::TlsConfig;
 use crate::domain::AeTitle;
+use models::ModelsTable;
 
 /// An example with every key; `lightbox listen --help` prints it.
 pub const EXAMPLE: &str = r#"[listener]
@@ -48,7 +51,15 @@ folder = "/var/lib/lightbox/spool"
 # [read]                      # reads what arrives; without this table it is only kept
 # readings = "/var/lib/lightbox/readings.jsonl"  # a line of JSON for each object
 # screens = "/var/lib/lightbox/screens"  # a folder; without it no screens are drawn
-# model = "/usr/share/lightbox/models/released"  # else as `lightbox screen` finds it
+# model = "/usr/share/lightbox/models/released"  # in place of the device's own, see [models]
+
+# [models]                    # how models are installed and tried
+# store = "/var/lib/lightbox/models"  # until one was installed, the model that came with the program is used
+# allow_unaudited = false     # take bundles without audit figures
+# allow_test_keys = false     # count signatures by test keys
+# trial_starts = 3            # unless it was confirmed in so many starts, a model on trial is given up
+# confirm_after_readings = 20  # so many readings without a fault confirm it; without this key only a person does
+# replay_cases = 20           # so many of the last cases are read again before that
 
 # [limits]
 # associations = 25           # at the same time
@@ -104,6 +115,8 @@ struct ConfigFile {
     read: Option<ReadTable>,
     #[serde(default)]
     folders: Vec<FolderTable>,
+    #[serde(default)]
+    models: ModelsTable,
     #[serde(default)]
     limits: LimitsTable,
 }
@@ -177,6 +190,8 @@ pub struct Config {
     pub read: Option<ReadConfig>,
     /// Where else films are taken from.
     pub folders: Vec<FolderConfig>,
+    /// Where the device's models are kept, and by which rules they are accepted and tried.
+    pub models: ModelsConfig,
 }
 
 /// What the DICOM listener needs to know.
@@ -291,7 +306,7 @@ pub struct ReadConfig {
     pub readings: PathBuf,
     /// The folder that gets a picture for each.
     pub screens: Option<PathBuf>,
-    /// The model's directory.
+    /// The model to read with, in place of the device's: a model directory or a bundle.
     pub model: Option<PathBuf>,
 }
 
@@ -319,7 +334,7 @@ impl Config {
             let paths = [
                 ("readings", "file", Some(&read.readings)),
                 ("screens", "folder", read.screens.as_ref()),
-                ("model", "folder", read.model.as_ref()),
+                ("model", "model", read.model.as_ref()),
             ];
             for (name, kind, path) in paths {
                 if path.is_some_and(|path| path.as_os_str().is_empty()) {
@@ -328,7 +343,8 @@ impl Config {
             }
         }
         let read = file.read.map(|ReadTable { readings, screens, model }| ReadConfig { readings, screens, model });
-        Ok(Self { listener, spool, read, folders })
+        let models = file.models.usable(&check)?;
+        Ok(Self { listener, spool, read, folders, models })
     }
 }
 
@@ -510,6 +526,13 @@ mod tests {
         );
         assert_eq!(read.readings, Path::new("/var/lib/lightbox/readings.jsonl"));
         assert!(read.screens.is_some() && read.model.is_some());
+        let usual = ModelsConfig::default();
+        let expected = ModelsConfig {
+            store: Some("/var/lib/lightbox/models".into()),
+            confirm_after_readings: Some(20),
+            ..usual.clone()
+        };
+        assert_eq!(std::mem::replace(&mut typed.models, usual), expected);
         assert_eq!(typed, config);
         let peer = &config.listener.peers[0];
         assert_eq!(peer.ae_title.as_str(), "XRAY1");
