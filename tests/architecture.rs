@@ -137,7 +137,9 @@ fn only_the_engine_names_tract() {
 
 #[test]
 fn only_main_and_the_adapters_name_the_hardware() {
-    only("linux_embedded_hal", &["main", "adapters"]);
+    for word in ["linux_embedded_hal", "embedded_hal", "mipidsi", "evdev::"] {
+        only(word, &["main", "adapters"]);
+    }
 }
 
 #[test]

@@ -44,3 +44,26 @@ pub mod readings;
 pub mod supervisor;
 #[cfg(feature = "device")]
 pub mod terminal;
+
+#[cfg(feature = "device")]
+pub mod backlight;
+#[cfg(feature = "device")]
+pub mod damage;
+#[cfg(feature = "device")]
+pub mod devices;
+#[cfg(feature = "device")]
+pub mod drm;
+#[cfg(feature = "device")]
+pub mod evdev;
+#[cfg(feature = "device")]
+pub mod framebuffer;
+#[cfg(feature = "device")]
+pub mod gpio;
+#[cfg(feature = "device")]
+pub mod lamp;
+#[cfg(feature = "device")]
+pub mod spi_panel;
+#[cfg(feature = "device")]
+pub mod terminal_keys;
+#[cfg(feature = "device")]
+pub mod watchdog;

@@ -1,4 +1,5 @@
-//! A panel that is a PNG file: each picture replaces the one before, and no reader ever sees half of one.
+//! Panels that are PNG files: each picture replaces the one before, or is one more of a numbered sequence. No reader ever
+//! sees half of one.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -89,6 +90,63 @@ impl Panel for PngPanel {
     }
 }
 
+/// Shows pictures by writing each to a file of its own: `screen-000001.png` and so on, of which the last ones are kept.
+/// A picture like the one before is not written again.
+#[derive(Debug)]
+pub struct PngSequence {
+    folder: PathBuf,
+    size: (u32, u32),
+    keep: u64,
+    written: u64,
+    shown: Option<Frame>,
+}
+
+impl PngSequence {
+    /// Goes on after the highest number that is in `folder`, which has to exist. `keep` is at least 1.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn open(folder: &Path, size: (u32, u32), keep: usize) -> Result<Self, PanelError> {
+        let target = folder.display().to_string();
+        let failed = |source| PanelError::Write { target: target.clone(), source };
+        let mut written = 0;
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let number =
+                name.to_str().and_then(|name| name.strip_prefix("screen-")?.strip_suffix(".png")?.parse().ok());
+            written = written.max(number.unwrap_or(0));
+        }
+        Ok(Self { folder: folder.to_owned(), size, keep: keep.max(1) as u64, written, shown: None })
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.folder.join(format!("screen-{number:06}.png"))
+    }
+}
+
+impl Panel for PngSequence {
+    fn show(&mut self, frame: &Frame) -> Result<(), PanelError> {
+        if self.shown.as_ref() == Some(frame) {
+            return Ok(());
+        }
+        PngPanel::new(self.path(self.written + 1), self.size).show(frame)?;
+        self.written += 1;
+        self.shown = Some(frame.clone());
+        if let Some(old) = self.written.checked_sub(self.keep).filter(|old| *old > 0) {
+            match fs::remove_file(self.path(old)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => log::warn!("cannot remove {}: {error}", self.path(old).display()),
+            }
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> (u32, u32) {
+        self.size
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,5 +198,32 @@ mod tests {
         let error = panel.show(&Frame::new(0, 0)).expect_err("nothing to encode").to_string();
         assert!(error.starts_with("cannot encode a picture of 0 × 0 pixels for "), "{error}");
         assert!(image::open(panel.path()).is_ok());
+    }
+
+    #[test]
+    fn a_sequence_keeps_the_last_pictures_that_differ() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let names = || {
+            let entries = fs::read_dir(directory.path()).expect("readable").flatten();
+            let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            names.sort();
+            names
+        };
+        let mut panel = PngSequence::open(directory.path(), (3, 2), 2).expect("a folder");
+        let mut frame = picture();
+        for level in 0..4 {
+            frame.set(0, 0, [level; 3]);
+            panel.show(&frame).expect("written");
+            panel.show(&frame).expect("nothing to do");
+        }
+        assert_eq!(names(), ["screen-000003.png", "screen-000004.png"]);
+        drop(panel);
+        let mut panel = PngSequence::open(directory.path(), (3, 2), 2).expect("a folder");
+        panel.show(&picture()).expect("written");
+        assert_eq!(names(), ["screen-000004.png", "screen-000005.png"]);
+        let back = image::open(directory.path().join("screen-000005.png")).expect("a PNG").into_rgb8();
+        assert_eq!(back.get_pixel(2, 1).0, [10, 200, 30]);
+        let told = PngSequence::open(Path::new("/no/such"), (3, 2), 2).expect_err("no folder").to_string();
+        assert_eq!(told, "cannot write the picture to /no/such: No such file or directory (os error 2)");
     }
 }

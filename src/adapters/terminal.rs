@@ -1,4 +1,4 @@
-//! A panel that is a terminal: two pixels a character cell, one above the other, in 24-bit colour.
+//! Panels that are a terminal: two pixels a character cell, one above the other, in 24-bit colour.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::domain::Frame;
-use crate::ports::{Panel, PanelError};
+use crate::ports::{DeviceError, Panel, PanelError};
 
 /// How a terminal is told what to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,109 @@ impl<W: Write> Panel for TerminalPanel<W> {
     /// Draw at this size and words stay legible that would be lost in a larger picture made smaller.
     fn size(&self) -> (u32, u32) {
         (self.columns, self.rows * 2)
+    }
+}
+
+/// Shows pictures in place, on the terminal's other screen, which is left when this is dropped.
+#[derive(Debug)]
+pub struct TerminalScreen<W: Write> {
+    out: W,
+    measure: fn() -> Option<(u32, u32)>,
+    /// Columns and rows of characters.
+    cells: (u32, u32),
+    ink: Ink,
+    /// Lines as they stand on the screen; none where that is not known.
+    lines: Vec<String>,
+    lit: bool,
+}
+
+impl TerminalScreen<io::Stdout> {
+    /// Standard output.
+    ///
+    /// # Errors
+    /// When it is no terminal.
+    pub fn stdout() -> Result<Self, PanelError> {
+        if !io::stdout().is_terminal() {
+            let told = "standard output is no terminal; choose another kind of panel";
+            return Err(DeviceError::new("draw on", "the terminal", told).into());
+        }
+        let measure = || {
+            let (Width(columns), Height(rows)) = terminal_size_of(io::stdout())?;
+            Some((u32::from(columns), u32::from(rows)))
+        };
+        Self::over(io::stdout(), measure, Ink::from_environment())
+    }
+}
+
+impl<W: Write> TerminalScreen<W> {
+    /// The other screen, no cursor, no automatic line break: nothing that is written can scroll.
+    const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
+    const LEAVE: &str = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
+
+    fn over(out: W, measure: fn() -> Option<(u32, u32)>, ink: Ink) -> Result<Self, PanelError> {
+        let cells = measure().unwrap_or((80, 24));
+        let mut screen = Self { out, measure, cells, ink, lines: Vec::new(), lit: true };
+        screen.write(Self::ENTER)?;
+        Ok(screen)
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), PanelError> {
+        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        written.map_err(|source| {
+            self.lines.clear();
+            PanelError::Write { target: "the terminal".to_owned(), source }
+        })
+    }
+}
+
+impl<W: Write> Panel for TerminalScreen<W> {
+    fn show(&mut self, frame: &Frame) -> Result<(), PanelError> {
+        let mut text = String::new();
+        let cells = (self.measure)().unwrap_or(self.cells);
+        if cells != self.cells {
+            self.cells = cells;
+            self.lines.clear();
+            text.push_str("\x1b[0m\x1b[2J");
+        }
+        let picture = shrunk_to(frame, cells.0.max(1), cells.1.max(1) * 2);
+        let drawn = match self.ink {
+            Ink::Colour => half_blocks(&picture),
+            Ink::Letters => letters(&picture),
+        };
+        let lines: Vec<String> = drawn.lines().map(str::to_owned).collect();
+        let most = lines.len().max(self.lines.len());
+        for index in 0..most {
+            let line = lines.get(index).map_or("", String::as_str);
+            if self.lines.get(index).map(String::as_str) != Some(line) {
+                // Lines are counted from 1; what an older picture had to the right of it goes.
+                text.push_str(&format!("\x1b[{};1H{line}\x1b[K", index + 1));
+            }
+        }
+        self.lines = lines;
+        if self.lit { self.write(&text) } else { Ok(()) }
+    }
+
+    /// At least what words can be read at: on a smaller terminal the picture is made smaller.
+    fn size(&self) -> (u32, u32) {
+        let (columns, rows) = (self.measure)().unwrap_or(self.cells);
+        (columns.max(80), (rows * 2).max(68))
+    }
+
+    fn set_lit(&mut self, lit: bool) -> Result<(), PanelError> {
+        if lit != self.lit {
+            self.write("\x1b[0m\x1b[2J")?;
+            self.lines.clear();
+        }
+        self.lit = lit;
+        Ok(())
+    }
+}
+
+impl<W: Write> Drop for TerminalScreen<W> {
+    fn drop(&mut self) {
+        if let Err(error) = self.write(Self::LEAVE) {
+            log::debug!("{error}");
+        }
     }
 }
 
@@ -220,6 +323,97 @@ mod tests {
         assert_eq!(picture_cells(200, 50), (200, 49));
         assert_eq!(picture_cells(80, 24), (80, 34));
         assert_eq!(picture_cells(0, 0), (0, 34));
+    }
+
+    /// What a terminal of 10 × 4 cells shows after `text`, its other screen alone; fails where it would scroll.
+    fn on_screen(text: &str) -> Vec<String> {
+        let mut cells = vec![vec![' '; 10]; 4];
+        let (mut row, mut column) = (0, 0);
+        let mut characters = text.chars();
+        while let Some(character) = characters.next() {
+            if character != '\x1b' {
+                assert!(row < 4 && column < 10, "({column}, {row}) is outside");
+                cells[row][column] = character;
+                column += 1;
+                continue;
+            }
+            assert_eq!(characters.next(), Some('['));
+            let mut parameters = String::new();
+            let last = loop {
+                match characters.next().expect("a complete sequence") {
+                    c if c.is_ascii_alphabetic() => break c,
+                    c => parameters.push(c),
+                }
+            };
+            match last {
+                'H' => {
+                    let (y, x) = parameters.split_once(';').expect("row and column");
+                    (row, column) = (y.parse::<usize>().expect("a row") - 1, x.parse::<usize>().expect("a column") - 1);
+                }
+                'J' => cells = vec![vec![' '; 10]; 4],
+                'K' => cells[row].iter_mut().skip(column).for_each(|cell| *cell = ' '),
+                'm' | 'h' | 'l' => {}
+                other => panic!("unknown sequence {other}"),
+            }
+        }
+        cells.into_iter().map(|row| row.into_iter().collect::<String>().trim_end().to_owned()).collect()
+    }
+
+    fn grey(width: u32, height: u32, level: u8) -> Frame {
+        let mut frame = Frame::new(width, height);
+        for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
+            frame.set(x, y, [level; 3]);
+        }
+        frame
+    }
+
+    #[test]
+    fn pictures_stay_in_place_and_only_lines_that_changed_are_written() {
+        let mut out = Vec::new();
+        let mut screen = TerminalScreen::over(&mut out, || Some((10, 4)), Ink::Letters).expect("memory takes all");
+        let mut frame = grey(10, 8, 255);
+        screen.show(&frame).expect("shown");
+        for x in 0..10 {
+            frame.set(x, 4, [0; 3]);
+            frame.set(x, 5, [0; 3]);
+        }
+        screen.show(&frame).expect("shown");
+        screen.show(&frame).expect("shown");
+        drop(screen);
+        let text = String::from_utf8(out).expect("UTF-8");
+        assert_eq!(text.matches('@').count(), 40, "{text:?}");
+        assert_eq!(text.matches("\x1b[3;1H").count(), 2);
+        assert_eq!(on_screen(&text), ["@@@@@@@@@@", "@@@@@@@@@@", "", "@@@@@@@@@@"]);
+        let (enter, leave) = ("\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l");
+        assert!(text.starts_with(enter) && text.ends_with(leave), "{text:?}");
+    }
+
+    #[test]
+    fn a_larger_picture_is_made_smaller_and_never_scrolls() {
+        for ink in [Ink::Letters, Ink::Colour] {
+            let mut out = Vec::new();
+            let mut screen = TerminalScreen::over(&mut out, || Some((10, 4)), ink).expect("memory takes all");
+            let (width, height) = screen.size();
+            assert_eq!((width, height), (80, 68));
+            screen.show(&grey(width, height, 255)).expect("shown");
+            screen.show(&checkers(400, 3)).expect("shown");
+            drop(screen);
+            let shown = on_screen(&String::from_utf8(out).expect("UTF-8"));
+            assert!(!shown[0].is_empty() && shown[1..].iter().all(String::is_empty), "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn a_dark_terminal_takes_the_picture_when_it_is_lit() {
+        let mut out = Vec::new();
+        let mut screen = TerminalScreen::over(&mut out, || Some((10, 4)), Ink::Letters).expect("memory takes all");
+        screen.show(&grey(2, 2, 255)).expect("shown");
+        screen.set_lit(false).expect("dark");
+        screen.show(&grey(4, 2, 255)).expect("kept");
+        screen.set_lit(true).expect("lit");
+        screen.show(&grey(4, 2, 255)).expect("shown");
+        drop(screen);
+        assert_eq!(on_screen(&String::from_utf8(out).expect("UTF-8"))[0], "@@@@");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Nothing is guessed: an unknown key, a value out of its range or a peer that is not described is an error that names
 //! the key, what was found and what was expected.
 
+#[cfg(feature = "device")]
+mod devices;
 mod models;
 mod tls;
 
@@ -15,6 +17,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+#[cfg(feature = "device")]
+pub use self::devices::{
+    BacklightConfig, ButtonConfig, ChannelOrder, Controller, Devices, DisplayMode, EXAMPLE as DEVICES_EXAMPLE,
+    GpioLine, KEY_NAMES, KeySource, KeyboardConfig, KeyboardPlace, LONG_PRESS, LampConfig, LampPlace, PanelConfig,
+    SpiPanelConfig, TouchConfig, WatchdogConfig,
+};
 pub use self::models::ModelsConfig;
 pub use self::tls::TlsConfig;
 use crate::domain::AeTitle;
