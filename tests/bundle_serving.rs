@@ -260,6 +260,13 @@ fn a_model_that_fails_its_self_test_gives_no_verdict() {
     let film_path = bench.path("film.png");
     put_film(&film_path, &film());
     let path = film_path.to_str().expect("UTF-8");
+    // Where nothing was ever confirmed, the model that came with the program stays the one that is read with.
+    let store = bench.text("new");
+    works(&["init", "--store", &store, "--keys", &bench.text("keys.json")]);
+    assert!(bench::refused(&["install", "--store", &store, &wrong]).contains("the self-test did not pass"));
+    let shipped = version_read_with(&screened(Some(&store), &[path]));
+    assert_eq!(shipped, version_read_with(&screened(None, &[path])));
+
     let output = screened(None, &["--model", &wrong, "--keys", &bench.text("keys.json"), path]);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
     let expected =

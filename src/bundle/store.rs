@@ -67,9 +67,9 @@ pub enum StoreError {
         /// Version in force.
         version: u64,
     },
-    /// Nothing was ever installed.
-    #[error("no model can be used: nothing was ever installed; install a bundle")]
-    Empty,
+    /// Nothing was ever confirmed here, and nothing waits: what came with the program is used.
+    #[error("no model can be used: {}; install a bundle", .0.join(", "))]
+    Empty(Vec<String>),
     /// No slot holds a model that can be used.
     #[error("no model can be used: {}; install a bundle", .0.join(", "))]
     NoModel(Vec<String>),
@@ -818,13 +818,18 @@ impl<'a> Store<'a> {
 
 /// Why there is no model to start.
 fn no_model(state: &State, mut remarks: Vec<String>) -> StoreError {
-    if state.slots == [SlotState::Empty, SlotState::Empty] {
-        return StoreError::Empty;
-    }
     for slot in Slot::ALL {
         if let SlotState::Failed { why, .. } = state.slot(slot) {
             remarks.push(format!("slot {slot}: {why}"));
         }
+    }
+    let untouched = state.ratchets.is_empty() && slots::confirmed(&state.slots).is_empty();
+    // After a rebuild nobody knows what had been confirmed.
+    if untouched && state.history.iter().all(|entry| entry.event != "recovered") {
+        if remarks.is_empty() {
+            remarks.push("nothing was ever installed".to_owned());
+        }
+        return StoreError::Empty(remarks);
     }
     StoreError::NoModel(remarks)
 }

@@ -90,8 +90,8 @@ pub fn choose(named: Option<&Path>, keys: Option<&Path>, device: &Device) -> Res
                 let from = From::Slot { slot: running.slot, stage: running.stage };
                 return Ok(Chosen::of(Opened::Bundle(running.bundle), from, running.remarks));
             }
-            // An empty folder is no store; an empty store holds nothing that the shipped model would take back.
-            Err(StoreError::NoStore | StoreError::Empty) => {}
+            // An empty folder is no store; a store without a confirmed model holds nothing that the shipped one takes back.
+            Err(StoreError::NoStore | StoreError::Empty(_)) => {}
             Err(error) => return Err(ModelsError::store(&device.store)(error)),
         }
     }

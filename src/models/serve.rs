@@ -66,7 +66,12 @@ pub fn serve(named: Option<&Path>, device: &Device, options: EngineOptions) -> R
     for _ in 0..3 {
         let running = match Store::new(&mut storage).boot(&device.policy) {
             Ok(running) => running,
-            Err(StoreError::NoStore | StoreError::Empty) => return ready(open_shipped(device)?, options),
+            Err(StoreError::NoStore) => return ready(open_shipped(device)?, options),
+            Err(StoreError::Empty(reasons)) => {
+                let mut serving = ready(open_shipped(device)?, options)?;
+                serving.remarks.extend(reasons);
+                return Ok(serving);
+            }
             Err(error) => return Err(ModelsError::store(&device.store)(error)),
         };
         let (slot, stage, sha256) = (running.slot, running.stage, running.bundle.sha256().to_owned());
@@ -84,8 +89,10 @@ pub fn serve(named: Option<&Path>, device: &Device, options: EngineOptions) -> R
                 }
                 return Ok(serving);
             }
-            (Err(error), AfterSelfTest::Run | AfterSelfTest::Fault) => return Err(error),
-            (Err(error), AfterSelfTest::BootAgain) => {
+            (Err(error), AfterSelfTest::Run) => return Err(error),
+            (Err(error), AfterSelfTest::Fault) if stage == Stage::Confirmed => return Err(error),
+            // The first model that was ever tried here has the shipped one before it.
+            (Err(error), AfterSelfTest::Fault | AfterSelfTest::BootAgain) => {
                 let remark = format!("{name} in slot {slot} was given up: {}", reason(&error));
                 log::error!("{remark}");
                 given_up.push(remark);
