@@ -94,10 +94,9 @@ impl Probabilities {
     /// Probabilities that were kept, in the order of [`Finding::ALL`]; `None` when they are none or do not sum to 1.
     pub fn from_kept(kept: [f64; 3]) -> Option<Self> {
         let sum: f64 = kept.iter().sum();
-        if !((sum - 1.0).abs() < 1e-3) || !kept.iter().all(|p| (0.0..=1.0).contains(p)) {
-            return None;
-        }
-        Some(Self(kept.map(|p| Probability(p as f32))))
+        // What is not a number is in no range.
+        let sound = (0.999..=1.001).contains(&sum) && kept.iter().all(|p| (0.0..=1.0).contains(p));
+        sound.then(|| Self(kept.map(|p| Probability(p as f32))))
     }
 
     /// The probability of one finding.

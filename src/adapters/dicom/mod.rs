@@ -281,6 +281,14 @@ mod tests {
     }
 
     #[test]
+    fn who_is_on_a_film_is_what_the_object_names() {
+        let named = attributes(&[(0x0010, 0x0020, VR::LO, "4711 "), (0x0008, 0x0018, VR::UI, "1.2.3\0")]);
+        let expected = Identity { patient_id: "4711".into(), sop_uid: "1.2.3".into(), ..Identity::default() };
+        assert_eq!(identity_of(&named), Some(expected));
+        assert_eq!(identity_of(&attributes(&[(0x0010, 0x0020, VR::LO, "")])), None);
+    }
+
+    #[test]
     fn the_view_is_that_of_the_view_position_or_of_its_code() {
         let position = |code| view_of(&attributes(&[(0x0018, 0x5101, VR::CS, code)]));
         assert_eq!(position("PA"), Some(ViewPosition::Pa));

@@ -23,10 +23,15 @@ const UNDEFINED: u32 = u32::MAX;
 /// The elements that are handed on, with their value representation.
 const WANTED: &[(Tag, VR)] = &[
     (Tag(0x0008, 0x0016), VR::UI), // SOP Class UID
+    (Tag(0x0008, 0x0018), VR::UI), // SOP Instance UID
+    (Tag(0x0008, 0x0050), VR::SH), // Accession Number
     (Tag(0x0008, 0x0060), VR::CS), // Modality
+    (Tag(0x0010, 0x0020), VR::LO), // Patient ID
     (Tag(0x0018, 0x0015), VR::CS), // Body Part Examined
     (Tag(0x0018, 0x1164), VR::DS), // Imager Pixel Spacing
     (Tag(0x0018, 0x5101), VR::CS), // View Position
+    (Tag(0x0020, 0x000d), VR::UI), // Study Instance UID
+    (Tag(0x0020, 0x000e), VR::UI), // Series Instance UID
     (Tag(0x0028, 0x0002), VR::US), // Samples per Pixel
     (Tag(0x0028, 0x0004), VR::CS), // Photometric Interpretation
     (Tag(0x0028, 0x0006), VR::US), // Planar Configuration
