@@ -1,7 +1,8 @@
-//! How the board itself is: temperature, throttling, supply voltage, room on a disk.
+//! How the board itself is: temperature, throttling, supply voltage, room on a disk, its address.
 
 use std::fs;
 use std::io;
+use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 
 /// Where the kernel tells temperatures (Documentation/ABI/testing/sysfs-class-thermal).
@@ -73,6 +74,14 @@ pub struct Room {
 pub fn room(folder: &Path) -> io::Result<Room> {
     let disk = rustix::fs::statvfs(folder)?;
     Ok(Room { free: disk.f_bavail.saturating_mul(disk.f_frsize), all: disk.f_blocks.saturating_mul(disk.f_frsize) })
+}
+
+/// The address that this device has in its network; `None` without a network.
+pub fn own_address() -> Option<IpAddr> {
+    // Nothing is sent: the kernel only says which way it would go. The address is one for examples (RFC 5737).
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 #[cfg(test)]

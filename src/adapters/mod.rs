@@ -41,6 +41,8 @@ pub mod png_panel;
 #[cfg(feature = "device")]
 pub mod readings;
 #[cfg(feature = "device")]
+pub mod settings;
+#[cfg(feature = "device")]
 pub mod supervisor;
 #[cfg(feature = "device")]
 pub mod terminal;

@@ -434,6 +434,13 @@ impl Spool {
         self.index().arrivals.get(&stored.number).copied()
     }
 
+    /// Where the object of that file name lies; `None` where it was removed or the name is none of the spool's.
+    pub fn path_of(&self, file_name: &str) -> Option<PathBuf> {
+        let stored = Stored::parse(file_name)?;
+        let path = self.place_of(&self.index(), &stored);
+        path.is_file().then_some(path)
+    }
+
     /// How many objects are not yet read.
     pub fn unread_count(&self) -> usize {
         self.index().unread.len()

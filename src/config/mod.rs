@@ -4,6 +4,8 @@
 //! the key, what was found and what was expected.
 
 #[cfg(feature = "device")]
+mod board;
+#[cfg(feature = "device")]
 mod devices;
 mod models;
 mod tls;
@@ -17,6 +19,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+#[cfg(feature = "device")]
+pub use self::board::{Board, EXAMPLE as BOARD_EXAMPLE, Idle, JournalConfig, MetricsConfig, Site};
 #[cfg(feature = "device")]
 pub use self::devices::{
     BacklightConfig, ButtonConfig, ChannelOrder, Controller, Devices, DisplayMode, EXAMPLE as DEVICES_EXAMPLE,
@@ -209,7 +213,7 @@ pub struct ListenerConfig {
     pub address: SocketAddr,
     /// What it is called.
     pub ae_title: AeTitle,
-    /// Who may send, at least one.
+    /// Who may send; everybody else is refused.
     pub peers: Vec<Peer>,
     /// With it nobody is let in otherwise.
     pub tls: Option<TlsConfig>,
@@ -335,6 +339,10 @@ impl Config {
             message: error.to_string().trim_end().to_owned(),
         })?;
         let check = Check { path };
+        if file.listener.peers.is_empty() {
+            let expected = "at least one [[listener.peers]]: nobody else may send";
+            return Err(check.refused("listener.peers", "empty", expected));
+        }
         let listener = check.listener(&file.listener, &file.limits)?;
         let spool = check.spool(&file.spool)?;
         let folders = check.folders(&file.folders, &spool)?;
@@ -379,10 +387,6 @@ impl Check<'_> {
     }
 
     fn listener(&self, typed: &ListenerTable, limits: &LimitsTable) -> Result<ListenerConfig, ConfigError> {
-        if typed.peers.is_empty() {
-            let expected = "at least one [[listener.peers]]: nobody else may send";
-            return Err(self.refused("listener.peers", "empty", expected));
-        }
         let files = typed.tls.iter().flat_map(TlsConfig::files);
         if let Some((key, _)) = files.into_iter().find(|(_, file)| file.as_os_str().is_empty()) {
             return Err(self.refused(key, "empty", "the path of a PEM file"));
