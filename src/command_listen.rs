@@ -194,14 +194,6 @@ impl Reader {
 fn serve(named: Option<&Path>, device: &Device) -> Result<Serving, Failure> {
     let options = EngineOptions { threads: default_threads(), ..EngineOptions::default() };
     let serving = models::serve(named, device, options)?;
-    for remark in &serving.remarks {
-        log::warn!("{remark}");
-    }
-    let manifest = serving.model.manifest();
-    let trial = if serving.on_trial() { ", on trial" } else { "" };
-    let films = serving
-        .golden_films
-        .map_or_else(|| "no golden films".to_owned(), |films| format!("{films} golden films right"));
-    log::info!("reading with {} {}{trial}: {films}", manifest.name, manifest.version);
+    serving.announce();
     Ok(serving)
 }

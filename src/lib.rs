@@ -29,4 +29,7 @@ pub mod models;
 #[cfg(feature = "device")]
 pub mod ui;
 
+#[cfg(feature = "device")]
+pub mod kiosk;
+
 pub mod adapters;

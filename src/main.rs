@@ -2,8 +2,10 @@
 
 mod command_bench;
 mod command_bundle;
+mod command_doctor;
 mod command_journal;
 mod command_listen;
+mod command_run;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -67,6 +69,20 @@ enum Command {
     /// Exit status: 0 when it was asked to end, 1 when it could not go on, 2 for wrong usage.
     #[command(after_long_help = command_listen::help())]
     Listen(command_listen::ListenArguments),
+    /// Runs the kiosk: films in, verdicts on the panel, every reading written down
+    ///
+    /// Runs until it is asked to end (SIGTERM, Ctrl-C). Parts that break are started again; what is wrong is said on the
+    /// panel, by the lamps and in the log on standard error, which is silent while the terminal is the panel.
+    /// Exit status: 0 when it was asked to end, 1 when it could not go on, 2 for wrong usage.
+    #[command(after_long_help = command_run::help())]
+    Run(command_run::RunArguments),
+    /// Asks every part of a board whether it works, and says what to do where it does not
+    ///
+    /// Exit status: 0 when nothing is broken, 1 when something is, 2 for wrong usage.
+    Doctor(command_doctor::DoctorArguments),
+    /// Checks board files
+    #[command(subcommand)]
+    Board(command_run::BoardCommand),
     /// Decodes what another process of this program sends it, confined; not for use by hand
     #[command(name = wall::SUBCOMMAND, hide = true)]
     Decode {
@@ -145,8 +161,14 @@ fn default_threads() -> usize {
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
     let level = match command {
-        Command::Screen(_) | Command::Bundle(_) | Command::Bench(_) | Command::Journal(_) => "warn",
+        Command::Screen(_)
+        | Command::Doctor(_)
+        | Command::Board(_)
+        | Command::Bundle(_)
+        | Command::Bench(_)
+        | Command::Journal(_) => "warn",
         Command::Listen(_) => "info",
+        Command::Run(ref arguments) => command_run::log_level(arguments),
         // Nobody reads it while it runs.
         Command::Decode { .. } => "off",
     };
@@ -157,6 +179,12 @@ fn main() -> ExitCode {
         Command::Journal(command) => return command_journal::run(&command),
         Command::Bench(arguments) => command_bench::run(&arguments),
         Command::Listen(arguments) => command_listen::run(&arguments),
+        Command::Run(arguments) => command_run::run(&arguments),
+        Command::Board(command) => command_run::board(&command),
+        Command::Doctor(arguments) => match command_doctor::run(&arguments) {
+            Ok(status) => return status,
+            Err(failure) => Err(failure),
+        },
         Command::Decode { memory_bytes, cpu_seconds } => {
             wall::decode_for_parent(memory_bytes, cpu_seconds).map_err(Failure::Decoder)
         }
@@ -199,6 +227,8 @@ enum Failure {
     Decoder(io::Error),
     #[error("{0}")]
     Journal(#[from] JournalError),
+    #[error("{0}")]
+    Kiosk(#[from] lightbox::kiosk::KioskError),
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
     #[error("cannot write to standard output: {0}")]

@@ -143,6 +143,19 @@ pub fn ready(chosen: Chosen, options: EngineOptions) -> Result<Serving, ModelsEr
 }
 
 impl Serving {
+    /// Tells the log which model reads from now on, and what a person should know of it.
+    pub fn announce(&self) {
+        for remark in &self.remarks {
+            log::warn!("{remark}");
+        }
+        let manifest = self.model.manifest();
+        let trial = if self.on_trial() { ", on trial" } else { "" };
+        let films = self
+            .golden_films
+            .map_or_else(|| "no golden films".to_owned(), |films| format!("{films} golden films right"));
+        log::info!("reading with {} {}{trial}: {films}", manifest.name, manifest.version);
+    }
+
     /// Whether the model is on trial.
     pub fn on_trial(&self) -> bool {
         self.trial.is_some()

@@ -1,0 +1,135 @@
+//! A case as it can be shown: what the journal says of it, and its film where that is at hand.
+
+use image::imageops::{FilterType, resize};
+use image::{ImageBuffer, Luma};
+
+use crate::app::Screened;
+use crate::domain::{
+    Doubt, Finding, GreyImage, Identity, OperatingPoint, Probabilities, Reading, Reason, Rejection, SaliencyMap,
+    Verdict, Window,
+};
+use crate::record::Recorded;
+
+/// One reading.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    /// As it stands in the journal.
+    pub(super) row: Recorded,
+    /// What was said.
+    pub(super) reading: Reading,
+    /// The lines that decided it.
+    pub(super) operating_point: OperatingPoint,
+    /// Who is on the film, where that is known.
+    pub(super) identity: Option<Identity>,
+    /// The film.
+    pub(super) picture: Option<Picture>,
+}
+
+/// A film no larger than the panel.
+#[derive(Clone, Debug)]
+pub(super) struct Picture {
+    pub(super) image: GreyImage,
+    pub(super) pixel_aspect: f32,
+    pub(super) saliency: Option<(SaliencyMap, Window)>,
+}
+
+impl Picture {
+    /// The film of a reading, at most `longest` pixels wide and high: whole films of many cases would fill the memory.
+    pub(super) fn of(screened: Screened, longest: u32) -> Option<Self> {
+        let acquired = screened.picture?;
+        let image = shrunk(acquired.image, longest);
+        Some(Self { image, pixel_aspect: acquired.pixel_aspect, saliency: screened.saliency })
+    }
+}
+
+fn shrunk(image: GreyImage, longest: u32) -> GreyImage {
+    let side = image.width().max(image.height());
+    if side <= longest {
+        return image;
+    }
+    let scaled = |length: u32| (u64::from(length) * u64::from(longest) / u64::from(side)).max(1) as u32;
+    let (width, height) = (scaled(image.width()), scaled(image.height()));
+    let buffer: Option<ImageBuffer<Luma<u16>, _>> =
+        ImageBuffer::from_raw(image.width(), image.height(), image.greys().to_vec());
+    let small = buffer.map(|buffer| resize(&buffer, width, height, FilterType::Triangle).into_raw());
+    // A grey image always has as many values as it has pixels.
+    small.and_then(|greys| GreyImage::new(width, height, greys).ok()).unwrap_or(image)
+}
+
+impl Case {
+    /// A row of the journal; `None` when it says something that this program does not know.
+    pub(super) fn of(row: Recorded) -> Option<Self> {
+        let verdict = verdict_named(&row.verdict, row.reason.as_deref(), row.detail.as_deref())?;
+        let probabilities = match row.probabilities {
+            Some(kept) => Some(Probabilities::from_kept(kept)?),
+            None => None,
+        };
+        let [rule_out, rule_in, below, above] = row.operating_point.map(|line| line as f32);
+        let operating_point = OperatingPoint::new(rule_out, rule_in, below, above).ok()?;
+        let reading = Reading { verdict, probabilities, covid_positive: row.covid_positive };
+        let identity = row.identity.clone();
+        Some(Self { row, reading, operating_point, identity, picture: None })
+    }
+
+    /// Whether the film was not fit for reading.
+    pub(super) fn refused(&self) -> bool {
+        matches!(self.reading.verdict, Verdict::Rejected(_))
+    }
+}
+
+/// The verdict of that name and reason; `None` when there is none.
+pub(super) fn verdict_named(name: &str, reason: Option<&str>, detail: Option<&str>) -> Option<Verdict> {
+    if let Some(finding) = Finding::from_name(name) {
+        return Some(Verdict::Found(finding));
+    }
+    let reason = Reason::of_code(reason?)?;
+    if name == "rejected" {
+        return Some(Verdict::Rejected(Rejection::new(reason, detail.unwrap_or_default())));
+    }
+    let doubts = [Doubt::BetweenThresholds, Doubt::PneumoniaOrNormal, Doubt::ModelFault];
+    let doubt = doubts.into_iter().find(|doubt| doubt.reason() == reason)?;
+    (name == "indeterminate").then_some(Verdict::Indeterminate(doubt))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_found_by_what_the_journal_calls_it() {
+        let verdicts = [
+            Verdict::Found(Finding::Covid19),
+            Verdict::Found(Finding::Pneumonia),
+            Verdict::Found(Finding::Normal),
+            Verdict::Indeterminate(Doubt::BetweenThresholds),
+            Verdict::Indeterminate(Doubt::PneumoniaOrNormal),
+            Verdict::Indeterminate(Doubt::ModelFault),
+            Verdict::Rejected(Rejection::new(Reason::LateralView, "LL")),
+        ];
+        for verdict in verdicts {
+            let reason = verdict.reason().map(Reason::code);
+            assert_eq!(verdict_named(verdict.name(), reason, Some("LL")), Some(verdict));
+        }
+        // Nothing that is not known becomes a finding.
+        for (name, reason) in [
+            ("healthy", None),
+            ("", None),
+            ("indeterminate", None),
+            ("indeterminate", Some("blank")),
+            ("rejected", Some("x")),
+        ] {
+            assert_eq!(verdict_named(name, reason, None), None, "{name} {reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_film_becomes_no_larger_than_the_panel_and_keeps_its_shape() {
+        let film = GreyImage::new(1000, 500, vec![700; 500_000]).unwrap();
+        let small = shrunk(film.clone(), 320);
+        assert_eq!((small.width(), small.height()), (320, 160));
+        assert!(small.greys().iter().all(|grey| *grey == 700));
+        assert_eq!(shrunk(film.clone(), 1000), film);
+        let thin = GreyImage::new(4000, 1, vec![9; 4000]).unwrap();
+        assert_eq!((shrunk(thin, 100).width(), shrunk(film, 1).height()), (100, 1));
+    }
+}
