@@ -10,6 +10,7 @@ mod measure;
 mod ready;
 mod scene;
 mod screen;
+mod shape;
 mod sheet;
 mod sign;
 pub mod text;

@@ -6,7 +6,7 @@ use super::words::{Phrase, Words};
 use super::{Health, JournalHealth, Level, ModelHealth, PartHealth, ReadyView, Sign, StorageHealth, Way, theme};
 
 pub(super) fn sheet(view: &ReadyView<'_>, words: Words) -> Sheet<'static> {
-    let worst = view.health.iter().map(Health::level).max().unwrap_or(Level::Good);
+    let worst = view.health.iter().map(state_of_device).max().unwrap_or(Level::Good);
     let title = match worst {
         Level::Good => Phrase::Ready,
         Level::Attention => Phrase::ReadyAttention,
@@ -16,18 +16,21 @@ pub(super) fn sheet(view: &ReadyView<'_>, words: Words) -> Sheet<'static> {
     if !view.ways.is_empty() {
         first.push(Part::label(1, words.say(Phrase::HandIn)));
     }
-    for way in view.ways {
-        first.push(Part::bold(0, &of_way(words, way)));
+    for (index, way) in view.ways.iter().enumerate() {
+        first.push(Part::bold(if index == 0 { 1 } else { 3 }, &of_way(words, way)));
     }
-    first.push(Part::space(3));
-    first.push(Part::row(2, words.say(Phrase::FilmsRead), words.count(view.read)));
+    first.push(Part::space(6));
+    first.push(Part::row(5, words.say(Phrase::FilmsRead), words.count(view.read)));
     if view.waiting > 0 {
-        first.push(Part::row(1, words.say(Phrase::FilmsWaiting), words.count(view.waiting)));
+        first.push(Part::row(2, words.say(Phrase::FilmsWaiting), words.count(view.waiting)));
     }
     if let Some(now) = view.now {
-        first.push(Part::row(3, words.say(Phrase::Time), moment(words, now)));
+        first.push(Part::row(6, words.say(Phrase::Time), moment(words, now)));
     }
-    let second = view.health.iter().map(|health| {
+    let mut parts: Vec<_> = view.health.iter().collect();
+    // The worst first; the sort keeps the order of those that are alike.
+    parts.sort_by_key(|health| std::cmp::Reverse(health.level()));
+    let second = parts.into_iter().map(|health| {
         let level = health.level();
         let (name, value) = of_health(words, health);
         let mark = Some((Sign::of_level(level), theme::of_level(level)));
@@ -41,6 +44,20 @@ pub(super) fn sheet(view: &ReadyView<'_>, words: Words) -> Sheet<'static> {
         second,
         foot: words.say(Phrase::IntendedUse).to_owned(),
         ..Sheet::new(Sign::of_level(worst), theme::of_level(worst), words.say(title))
+    }
+}
+
+/// What a part's state means for the device: without storage, record or model, or too hot, no film is read; without any
+/// other part it goes on.
+fn state_of_device(health: &Health<'_>) -> Level {
+    match health {
+        Health::Storage(_) | Health::Journal(_) | Health::Model(_) | Health::Temperature { .. } => health.level(),
+        Health::Listener(_)
+        | Health::Folders(_)
+        | Health::Camera(_)
+        | Health::Archive { .. }
+        | Health::Power { .. }
+        | Health::Clock { .. } => health.level().min(Level::Attention),
     }
 }
 

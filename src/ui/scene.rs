@@ -1,11 +1,12 @@
 //! A screen laid out but not yet drawn: what stands where, in which colours.
 
+use embedded_graphics::Pixel;
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::{DrawTarget, Point, Size};
 use embedded_graphics::primitives::Rectangle;
 
 use super::text::{self, Block, Weight};
-use super::{Sign, theme};
+use super::{Sign, shape, theme};
 
 /// A screen as a list of what is drawn, from back to front.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +27,7 @@ pub enum Item {
         /// Its colour.
         colour: Rgb888,
     },
-    /// A bar with round ends, filled from the left.
+    /// A bar with round ends, filled from where reading begins.
     Bar {
         /// Where.
         area: Rectangle,
@@ -38,6 +39,8 @@ pub enum Item {
         track: Rgb888,
         /// What shows at the ends.
         ground: Rgb888,
+        /// Whether it is filled from the right.
+        from_right: bool,
     },
     /// Lines of text.
     Text(TextItem),
@@ -51,6 +54,8 @@ pub enum Item {
         colour: Rgb888,
         /// Behind it.
         ground: Rgb888,
+        /// Whether left and right are exchanged, as a question mark's are in Arabic.
+        mirrored: bool,
     },
     /// A picture, one colour a pixel, row by row.
     Picture {
@@ -78,6 +83,8 @@ pub struct TextItem {
     pub ground: Rgb888,
     /// Whether something was left out, and an ellipsis put in its place.
     pub shortened: bool,
+    /// Whether the lines are read from right to left.
+    pub right_to_left: bool,
 }
 
 /// One line of text.
@@ -119,7 +126,7 @@ impl TextItem {
             TextLine { text: line, area: Rectangle::new(at, Size::new(width, line_height)) }
         });
         let lines = lines.collect();
-        Self { area, lines, px: block.px, weight, colour, ground, shortened: block.shortened }
+        Self { area, lines, px: block.px, weight, colour, ground, shortened: block.shortened, right_to_left: false }
     }
 }
 
@@ -133,12 +140,69 @@ impl Scene {
         self.items.push(Item::Fill { area, colour });
     }
 
+    /// The screen for those who read from right to left: everything changes sides, but a film never left for right.
+    pub(super) fn mirrored(mut self) -> Self {
+        let whole = self.size.width as i32;
+        let flip = |area: &mut Rectangle| area.top_left.x = whole - area.top_left.x - area.size.width as i32;
+        for item in &mut self.items {
+            match item {
+                Item::Fill { area, .. } | Item::Picture { area, .. } => flip(area),
+                Item::Bar { area, from_right, .. } => {
+                    flip(area);
+                    *from_right = !*from_right;
+                }
+                Item::Sign { area, sign, mirrored, .. } => {
+                    flip(area);
+                    *mirrored = *sign == Sign::Question;
+                }
+                Item::Text(text) => {
+                    flip(&mut text.area);
+                    text.lines.iter_mut().for_each(|line| flip(&mut line.area));
+                    // What comes from outside in Latin letters is read as such.
+                    text.right_to_left = text.lines.iter().any(|line| text::has_right_to_left(&line.text));
+                }
+            }
+        }
+        self
+    }
+
     /// All texts, from back to front.
     pub fn texts(&self) -> impl Iterator<Item = &TextItem> {
         self.items.iter().filter_map(|item| match item {
             Item::Text(text) => Some(text),
             Item::Fill { .. } | Item::Bar { .. } | Item::Sign { .. } | Item::Picture { .. } => None,
         })
+    }
+
+    /// What stands where, glyph by glyph, as text: two screens that are described alike look alike but for their films.
+    pub fn describe(&self) -> String {
+        let mut said = String::new();
+        for item in &self.items {
+            match item {
+                Item::Fill { area, colour } => said.push_str(&format!("fill {area:?} {colour:?}\n")),
+                Item::Bar { area, filled_px, colour, from_right, .. } => {
+                    said.push_str(&format!("bar {area:?} {filled_px} {colour:?} {from_right}\n"));
+                }
+                Item::Sign { area, sign, colour, mirrored, .. } => {
+                    said.push_str(&format!("sign {area:?} {sign:?} {colour:?} {mirrored}\n"));
+                }
+                Item::Picture { area, .. } => said.push_str(&format!("picture {area:?}\n")),
+                Item::Text(text) => {
+                    let TextItem { px, weight, colour, ground, shortened, right_to_left, .. } = text;
+                    said.push_str(&format!("text {px} {weight:?} {colour:?} {ground:?} {shortened}\n"));
+                    for line in &text.lines {
+                        said.push_str(&format!("line {:?}", line.area));
+                        for glyph in shape::line(&line.text, *weight, *right_to_left) {
+                            let eighth = |ems: f32| (ems * px * 8.0).round();
+                            let shape::Placed { script, id, x, y } = glyph;
+                            said.push_str(&format!(" {script:?} {} {} {}", id.0, eighth(x), eighth(y)));
+                        }
+                        said.push('\n');
+                    }
+                }
+            }
+        }
+        said
     }
 
     /// Draws everything; what lies outside of the target is left to the target to ignore.
@@ -151,21 +215,32 @@ impl Scene {
     {
         self.items.iter().try_for_each(|item| match item {
             Item::Fill { area, colour } => target.fill_solid(area, *colour),
-            Item::Bar { area, filled_px, colour, track, ground } => {
+            Item::Bar { area, filled_px, colour, track, ground, from_right } => {
                 let shares = rounded(area.size);
                 let pixels = shares.iter().zip((0..area.size.width).cycle()).map(|(share, x)| {
-                    let inside = if x < *filled_px { *colour } else { *track };
+                    let along = if *from_right { area.size.width - 1 - x } else { x };
+                    let inside = if along < *filled_px { *colour } else { *track };
                     theme::mix(*ground, inside, *share)
                 });
                 target.fill_contiguous(area, pixels)
             }
             Item::Text(text) => text.lines.iter().try_for_each(|line| {
-                let covered = text::cover(&line.text, text.weight, text.px, line.area.size.width);
-                let area = Rectangle::new(line.area.top_left, Size::new(covered.width, covered.height));
-                blend(target, area, &covered.values, text.colour, text.ground)
+                let covered = text::cover(&line.text, text.weight, text.px, line.area.size.width, text.right_to_left);
+                let corner = line.area.top_left - Point::new(0, covered.beyond as i32);
+                let places = (0..covered.height).flat_map(|y| (0..covered.width).map(move |x| (x, y)));
+                // Only ink: marks reach into the lines above and below.
+                let inked = places.zip(&covered.values).filter(|(_, share)| **share > 0.0);
+                target.draw_iter(inked.map(|((x, y), share)| {
+                    let at = corner + Point::new(x as i32, y as i32);
+                    Pixel(at, theme::mix(text.ground, text.colour, *share))
+                }))
             }),
-            Item::Sign { area, sign, colour, ground } => {
-                blend(target, *area, &sign.coverage(area.size.width), *colour, *ground)
+            Item::Sign { area, sign, colour, ground, mirrored } => {
+                let mut covered = sign.coverage(area.size.width);
+                if *mirrored {
+                    covered.chunks_exact_mut(area.size.width.max(1) as usize).for_each(<[f32]>::reverse);
+                }
+                blend(target, *area, &covered, *colour, *ground)
             }
             Item::Picture { area, pixels } => target.fill_contiguous(area, pixels.iter().copied()),
         })

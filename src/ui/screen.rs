@@ -38,17 +38,18 @@ impl Screen<'_> {
     /// What stands where on a screen of that size.
     pub fn scene(&self, size: Size, look: Look) -> Scene {
         let words = Words(look.language);
-        match self {
+        let scene = match self {
+            Self::Verdict(screen) => return screen.scene(size, look),
             Self::Starting(view) => starting(view, words).scene(size, look),
             Self::Ready(view) => ready::sheet(view, words).scene(size, look),
             Self::Receiving(view) => receiving(view, words).scene(size, look),
             Self::Reading(view) => reading(view, words).scene(size, look),
-            Self::Verdict(screen) => screen.scene(size, look),
             Self::Review(view) => review(view, words).scene(size, look),
             Self::Update(view) => update::sheet(view, words).scene(size, look),
             Self::Fault(view) => fault(view, words).scene(size, look),
             Self::Settings(view) => settings(view, words).scene(size, look),
-        }
+        };
+        if look.language.right_to_left() { scene.mirrored() } else { scene }
     }
 
     /// Draws the screen on the whole of `frame`.

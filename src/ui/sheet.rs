@@ -231,7 +231,13 @@ impl Sheet<'_> {
         scene.fill(band, ground);
         let at = band.top_left + Point::new(margin as i32, band.size.height.saturating_sub(side) as i32 / 2);
         if margin + side <= width && side <= band.size.height {
-            scene.items.push(Item::Sign { area: square(at, side), sign: self.sign, colour: self.tone, ground });
+            scene.items.push(Item::Sign {
+                area: square(at, side),
+                sign: self.sign,
+                colour: self.tone,
+                ground,
+                mirrored: false,
+            });
         }
         let room = cut_right(cut_left(band, margin + side + margin), margin);
         let (upper, lower) = split_top(cut_top(room, band.size.height.saturating_sub(texts) / 2), heights[0]);
@@ -295,7 +301,7 @@ pub(super) fn lay_keys(scene: &mut Scene, measure: Measure, rest: Rectangle, loo
         let (mark, right) = split_left(area, side);
         let at = mark.top_left + Point::new(0, (line_height - side.min(line_height)) as i32 / 2);
         let (colour, ground) = (theme::TEXT, theme::STRIP);
-        scene.items.push(Item::Sign { area: square(at, side), sign, colour, ground });
+        scene.items.push(Item::Sign { area: square(at, side), sign, colour, ground, mirrored: false });
         let (words, _) = split_left(cut_left(right, gap), block.width(Weight::Regular));
         scene.items.push(Item::Text(TextItem::place(block, Weight::Regular, words, Align::Left, (colour, ground))));
     }
@@ -350,37 +356,36 @@ impl Plan {
     /// The text in a width, as high as it gets; `None` where it would have to be shortened and must not be.
     fn block(self, words: &str, weight: Weight, width: u32, how: Fitting) -> Option<text::Block> {
         let height = text::line_height(how.max_px) * how.max_lines as u32;
-        text::fit(words, weight, width, height, how).filter(|block| self.shorten || !block.shortened)
+        text::fit(words, weight, width, height, how).filter(|block| self.shorten || !(block.shortened || block.torn))
     }
 }
 
-/// Both groups, side by side on a wide screen; `None` when they do not fit.
+/// Both groups, side by side on a wide screen, else one below the other; `None` when they do not fit either way.
 fn lay_groups(parts: &[Vec<&Part>; 2], body: Rectangle, plan: Plan) -> Option<Vec<Item>> {
     let [first, second] = parts;
-    if second.is_empty() {
-        let (items, height) = lay_group(first, body, plan)?;
-        return (plan.shorten || height <= body.size.height).then_some(items);
+    let gap = plan.measure.gap(28.0);
+    let below = || {
+        let (mut items, height) = lay_group(first, body, plan)?;
+        let between = if first.is_empty() || second.is_empty() { 0 } else { plan.gap(12.0) };
+        let (others, other) = lay_group(second, cut_top(body, height + between), plan)?;
+        items.extend(others);
+        (plan.shorten || height + between + other <= body.size.height).then_some(items)
+    };
+    let beside = |share: f32| {
+        let room = body.size.width.saturating_sub(gap);
+        let (left, right) = split_left(body, (room as f32 * share) as u32);
+        let (mut items, height) = lay_group(first, left, plan)?;
+        let (others, other) = lay_group(second, cut_left(right, gap), plan)?;
+        items.extend(others);
+        (plan.shorten || height.max(other) <= body.size.height).then_some(items)
+    };
+    if first.is_empty() || second.is_empty() {
+        return below();
     }
-    let (mut items, mut others);
-    if body.size.width > body.size.height {
-        let gap = plan.measure.gap(28.0);
-        let (left, right) = split_left(body, body.size.width.saturating_sub(gap) / 2);
-        let (placed, one) = lay_group(first, left, plan)?;
-        let (beside, other) = lay_group(second, cut_left(right, gap), plan)?;
-        if !plan.shorten && one.max(other) > body.size.height {
-            return None;
-        }
-        (items, others) = (placed, beside);
-    } else {
-        let (placed, one) = lay_group(first, body, plan)?;
-        let (below, other) = lay_group(second, cut_top(body, one + plan.gap(20.0)), plan)?;
-        if !plan.shorten && one + plan.gap(20.0) + other > body.size.height {
-            return None;
-        }
-        (items, others) = (placed, below);
+    if body.size.width <= body.size.height {
+        return below();
     }
-    items.append(&mut others);
-    Some(items)
+    [0.5, 0.42, 0.58].into_iter().find_map(beside).or_else(below)
 }
 
 /// The parts of a group from the top of `area`, and their height.
@@ -446,7 +451,8 @@ fn lay_part(kind: &Kind, area: Rectangle, column: u32, plan: Plan) -> Option<(Ve
                     let (left, right) = split_left(inner, line_height);
                     let side = (how.max_px * 0.95).round() as u32;
                     let at = left.top_left + Point::new(0, (line_height - side.min(line_height)) as i32 / 2);
-                    let sign = Item::Sign { area: square(at, side), sign: *sign, colour: *colour, ground };
+                    let sign =
+                        Item::Sign { area: square(at, side), sign: *sign, colour: *colour, ground, mirrored: false };
                     (Some(sign), cut_left(right, plan.gap(8.0)))
                 }
                 None => (None, cut_left(inner, if *chosen { plan.gap(10.0) } else { 0 })),
@@ -456,7 +462,7 @@ fn lay_part(kind: &Kind, area: Rectangle, column: u32, plan: Plan) -> Option<(Ve
             let column = column.saturating_sub(if mark.is_some() { indent } else { 0 });
             let beside = named.size.width.saturating_sub(column + gap);
             let two = Fitting { max_lines: 2, ..how };
-            let inline = plan.block(value, Weight::Bold, beside, two).filter(|block| !block.shortened);
+            let inline = plan.block(value, Weight::Bold, beside, two).filter(|block| !(block.shortened || block.torn));
             let colours = |strong: bool| (if strong { theme::TEXT } else { theme::MUTED }, ground);
             let height;
             if name.is_empty() {
@@ -500,7 +506,17 @@ fn lay_part(kind: &Kind, area: Rectangle, column: u32, plan: Plan) -> Option<(Ve
             let (large, small) = (plan.fitting(22.0, 1), plan.fitting(16.0, 1));
             let heights = [large, small].map(|how| text::line_height(how.max_px));
             let pad = plan.gap(5.0);
-            let whole = heights[0] + heights[1] + 2 * pad;
+            let room_for = |lines: u32| {
+                let side = ((heights[0] + lines * heights[1]) as f32 * 0.8) as u32;
+                width.saturating_sub(2 * plan.gap(8.0) + side + plan.gap(14.0))
+            };
+            let wide = |words: &str| text::width(words, Weight::Regular, small.max_px).ceil() as u32;
+            let lines = match () {
+                () if wide(who) + plan.gap(12.0) + wide(when) <= room_for(1) => 1,
+                () if wide(when) <= room_for(2) => 2,
+                () => 3,
+            };
+            let whole = heights[0] + lines * heights[1] + 2 * pad;
             let ground = if *chosen { theme::CHOSEN } else { theme::GROUND };
             let mut items = Vec::new();
             if *chosen {
@@ -509,31 +525,38 @@ fn lay_part(kind: &Kind, area: Rectangle, column: u32, plan: Plan) -> Option<(Ve
             let inner = inset(split_top(area, whole).0, plan.gap(8.0), pad);
             let side = (inner.size.height as f32 * 0.8) as u32;
             let at = inner.top_left + Point::new(0, (inner.size.height - side) as i32 / 2);
-            items.push(Item::Sign { area: square(at, side), sign: mark.0, colour: mark.1, ground });
+            items.push(Item::Sign { area: square(at, side), sign: mark.0, colour: mark.1, ground, mirrored: false });
             let right = cut_left(inner, side + plan.gap(14.0));
             let room = right.size.width;
             let first = plan.block(verdict, Weight::Bold, room, large)?;
             items.push(text(first, Weight::Bold, right, Align::Left, (theme::TEXT, ground)));
-            let below = cut_top(right, heights[0]);
-            let moment = text::fit(when, Weight::Regular, room, heights[1], small).filter(|block| !block.shortened);
-            let moment_width = moment.as_ref().map_or(0, |block| block.width(Weight::Regular) + plan.gap(12.0));
-            let named = text::fit(who, Weight::Regular, room.saturating_sub(moment_width), heights[1], small);
-            if let Some(block) = named {
-                let (left, _) = split_left(below, room.saturating_sub(moment_width));
-                items.push(text(block, Weight::Regular, left, Align::Left, (theme::MUTED, ground)));
-            }
-            if let Some(block) = moment {
-                let width = block.width(Weight::Regular);
-                let area = cut_left(below, room.saturating_sub(width));
-                items.push(text(block, Weight::Regular, area, Align::Right, (theme::MUTED, ground)));
+            let (upper, lower) = split_top(cut_top(right, heights[0]), heights[1]);
+            let moment_lines = if lines == 3 { 2 } else { 1 };
+            let (named, timed, align) = if lines == 1 {
+                let moment = wide(when).min(room);
+                (split_left(upper, room - moment).0, cut_left(upper, room - moment), Align::Right)
+            } else {
+                (upper, lower, Align::Left)
+            };
+            for (words, area, align, max_lines) in [(who, named, Align::Left, 1), (when, timed, align, moment_lines)] {
+                let (how, height) = (Fitting { max_lines, ..small }, heights[1] * max_lines as u32);
+                if let Some(block) = text::fit(words, Weight::Regular, area.size.width, height, how) {
+                    items.push(text(block, Weight::Regular, area, align, (theme::MUTED, ground)));
+                }
             }
             Some((items, whole + plan.gap(3.0)))
         }
         Kind::Progress(share) => {
             let (bar, _) = split_top(area, plan.measure.gap(18.0).max(5));
             let filled_px = (bar.size.width as f32 * share.clamp(0.0, 1.0)).round() as u32;
-            let item =
-                Item::Bar { area: bar, filled_px, colour: theme::TEXT, track: theme::TRACK, ground: theme::GROUND };
+            let item = Item::Bar {
+                area: bar,
+                filled_px,
+                colour: theme::TEXT,
+                track: theme::TRACK,
+                ground: theme::GROUND,
+                from_right: false,
+            };
             Some((vec![item], bar.size.height + plan.gap(14.0)))
         }
         Kind::Probability { name, number, share, colour, lines, caption } => {
@@ -566,6 +589,7 @@ fn lay_part(kind: &Kind, area: Rectangle, column: u32, plan: Plan) -> Option<(Ve
                     colour: *colour,
                     track: theme::TRACK,
                     ground: theme::GROUND,
+                    from_right: false,
                 },
             ];
             for line in lines {

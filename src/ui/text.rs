@@ -1,19 +1,11 @@
 //! Text: what it measures, how it breaks into lines and shrinks into a box, and its coverage of pixels.
 //!
-//! Latin only, left to right. Sizes are em sizes in pixels.
+//! Sizes are em sizes in pixels. Which glyphs stand where is the business of `shape`.
 
-use std::sync::LazyLock;
+use ab_glyph::{Font, FontRef, Glyph, PxScale, point};
+use unicode_bidi::BidiClass;
 
-use ab_glyph::{Font, FontRef, Glyph, GlyphId, PxScale, ScaleFont, point};
-
-static REGULAR: LazyLock<FontRef<'static>> =
-    LazyLock::new(|| load(include_bytes!("../../assets/fonts/NotoSans-Regular-Latin.ttf")));
-static BOLD: LazyLock<FontRef<'static>> =
-    LazyLock::new(|| load(include_bytes!("../../assets/fonts/NotoSans-Bold-Latin.ttf")));
-
-fn load(bytes: &'static [u8]) -> FontRef<'static> {
-    FontRef::try_from_slice(bytes).expect("the font is part of the program, and a test loads it")
-}
+use super::shape::{self, Face};
 
 /// Distance of two base lines ÷ the em size.
 const LEADING: f32 = 1.26;
@@ -23,21 +15,12 @@ const BASE_LINE: f32 = 0.98;
 const STEP_PX: f32 = 0.5;
 
 /// How heavy the strokes are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Weight {
     /// For reading.
     Regular,
     /// For what matters.
     Bold,
-}
-
-impl Weight {
-    fn font(self) -> &'static FontRef<'static> {
-        match self {
-            Self::Regular => &REGULAR,
-            Self::Bold => &BOLD,
-        }
-    }
 }
 
 /// Text broken into lines that fit a box.
@@ -49,6 +32,8 @@ pub struct Block {
     pub lines: Vec<String>,
     /// Whether something was left out, and an ellipsis put in its place.
     pub shortened: bool,
+    /// Whether a word was torn because it alone was too wide.
+    pub torn: bool,
 }
 
 impl Block {
@@ -79,10 +64,14 @@ pub fn line_height(px: f32) -> u32 {
     (px * LEADING).ceil() as u32
 }
 
+/// Whether there are letters that are written from right to left.
+pub(super) fn has_right_to_left(text: &str) -> bool {
+    text.chars().any(|c| matches!(unicode_bidi::bidi_class(c), BidiClass::R | BidiClass::AL))
+}
+
 /// Width of one line, in pixels.
 pub fn width(text: &str, weight: Weight, px: f32) -> f32 {
-    let font = weight.font().as_scaled(scale(weight, px));
-    text.chars().map(|c| font.h_advance(glyph(weight, c))).sum()
+    px * shape::width(text, weight)
 }
 
 /// Whether a line may end there: any space but those made not to break.
@@ -109,19 +98,40 @@ fn break_lines(text: &str, weight: Weight, px: f32, max_width: f32) -> (Vec<Stri
         if !line.is_empty() {
             lines.push(std::mem::take(&mut line));
         }
-        for c in word.chars() {
-            line.push(c);
-            if width(&line, weight, px) > max_width && line.chars().count() > 1 {
-                line.pop();
-                lines.push(std::mem::replace(&mut line, c.to_string()));
+        for cluster in clusters(word) {
+            let longer = format!("{line}{cluster}");
+            if width(&longer, weight, px) > max_width && !line.is_empty() {
+                lines.push(std::mem::replace(&mut line, cluster.to_owned()));
                 broken = true;
+            } else {
+                line = longer;
             }
         }
+        // A letter that is wider than the box.
+        broken |= width(&line, weight, px) > max_width;
     }
     if !line.is_empty() {
         lines.push(line);
     }
     (lines, broken)
+}
+
+/// Letters with their marks: what is never torn apart.
+fn clusters(word: &str) -> impl Iterator<Item = &str> {
+    /// Devanagari's virama ties the letter that follows to the one before.
+    const VIRAMA: char = '\u{94d}';
+    let mut rest = word;
+    std::iter::from_fn(move || {
+        let mut before = rest.chars().next()?;
+        let end = rest.char_indices().skip(1).find_map(|(at, c)| {
+            let tied = shape::is_mark(c) || before == VIRAMA;
+            before = c;
+            (!tied).then_some(at)
+        });
+        let (cluster, after) = rest.split_at(end.unwrap_or(rest.len()));
+        rest = after;
+        Some(cluster)
+    })
 }
 
 /// The largest text that fits `box_width` × `box_height` pixels; at the smallest size it is shortened.
@@ -135,7 +145,7 @@ pub fn fit(text: &str, weight: Weight, box_width: u32, box_height: u32, how: Fit
         if lines.is_empty() {
             return None;
         }
-        let block = Block { px, lines, shortened: false };
+        let block = Block { px, lines, shortened: false, torn: false };
         if !broken && block.lines.len() <= how.max_lines && block.height() <= box_height {
             return Some(balanced(text, weight, max_width, block));
         }
@@ -171,7 +181,7 @@ fn shorten(text: &str, weight: Weight, max_width: f32, box_height: u32, how: Fit
     const WORTH_READING_CHARS: usize = 4;
     let px = how.min_px;
     let room = ((box_height / line_height(px).max(1)) as usize).min(how.max_lines);
-    let (mut lines, _) = break_lines(text, weight, px, max_width);
+    let (mut lines, torn) = break_lines(text, weight, px, max_width);
     let shortened = lines.len() > room;
     lines.truncate(room);
     let last = lines.last_mut()?;
@@ -183,29 +193,30 @@ fn shorten(text: &str, weight: Weight, max_width: f32, box_height: u32, how: Fit
     }
     let longest = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
     let fits = lines.iter().all(|line| width(line, weight, px) <= max_width);
-    (fits && (longest > WORTH_READING_CHARS || !shortened)).then_some(Block { px, lines, shortened })
+    (fits && (longest > WORTH_READING_CHARS || !shortened)).then_some(Block { px, lines, shortened, torn })
 }
 
 /// One line as it covers pixels: `width` × `height` values from 0 to 1, row by row.
 pub(super) struct Coverage {
+    /// Rows that lie above the line's box, and as many below it.
+    pub(super) beyond: u32,
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) values: Vec<f32>,
 }
 
-/// Draws one line into a box of `width` × [`line_height`] pixels.
-pub(super) fn cover(text: &str, weight: Weight, px: f32, width: u32) -> Coverage {
-    let font = weight.font();
-    let scale = scale(weight, px);
-    let scaled = font.as_scaled(scale);
-    let height = line_height(px);
-    let base_line = (px * BASE_LINE).round();
+/// How far marks above and below letters may reach beyond their line, in ems.
+const BEYOND: f32 = 0.27;
+
+/// Draws one line into a box of `width` × [`line_height`] pixels, and what reaches above and below it.
+pub(super) fn cover(text: &str, weight: Weight, px: f32, width: u32, right_to_left: bool) -> Coverage {
+    let beyond = (px * BEYOND).ceil() as u32;
+    let height = line_height(px) + 2 * beyond;
+    let base_line = (px * BASE_LINE).round() + beyond as f32;
     let mut values = vec![0.0f32; width as usize * height as usize];
-    let mut pen = 0.0;
-    for c in text.chars() {
-        let id = glyph(weight, c);
-        let placed = Glyph { id, scale, position: point(pen, base_line) };
-        pen += scaled.h_advance(id);
+    for shape::Placed { script, id, x, y } in shape::line(text, weight, right_to_left) {
+        let font = &Face::of(script, weight).outlines;
+        let placed = Glyph { id, scale: scale(font, px), position: point(x * px, base_line - y * px) };
         let Some(outline) = font.outline_glyph(placed) else { continue };
         let corner = outline.px_bounds().min;
         outline.draw(|x, y, share| {
@@ -216,44 +227,39 @@ pub(super) fn cover(text: &str, weight: Weight, px: f32, width: u32) -> Coverage
             }
         });
     }
-    Coverage { width, height, values }
+    Coverage { beyond, width, height, values }
 }
+
+/// How far ink reaches above and below the base line, in ems.
+#[cfg(test)]
+pub(super) fn ink(text: &str, weight: Weight, right_to_left: bool) -> (f32, f32) {
+    const PX: f32 = 100.0;
+    let mut reach = (0.0f32, 0.0f32);
+    for shape::Placed { script, id, y, .. } in shape::line(text, weight, right_to_left) {
+        let font = &Face::of(script, weight).outlines;
+        let placed = Glyph { id, scale: scale(font, PX), position: point(0.0, -y * PX) };
+        let Some(outline) = font.outline_glyph(placed) else { continue };
+        let bounds = outline.px_bounds();
+        reach = (reach.0.max(-bounds.min.y / PX), reach.1.max(bounds.max.y / PX));
+    }
+    reach
+}
+
+/// What is drawn of a line above and below its base line, in ems.
+#[cfg(test)]
+pub(super) const DRAWN: (f32, f32) = (BASE_LINE + BEYOND, LEADING - BASE_LINE + BEYOND);
 
 /// Em size to ab_glyph's scale, which measures ascent to descent.
-fn scale(weight: Weight, px: f32) -> PxScale {
-    let font = weight.font();
+fn scale(font: &FontRef<'_>, px: f32) -> PxScale {
     PxScale::from(px * font.height_unscaled() / font.units_per_em().unwrap_or(1000.0))
-}
-
-/// The glyph of a character, or of what stands for it when the font has none.
-fn glyph(weight: Weight, c: char) -> GlyphId {
-    let font = weight.font();
-    let stand_in = match c {
-        c if c.is_control() || c.is_whitespace() => ' ',
-        '\u{2212}' => '-',
-        c => c,
-    };
-    match font.glyph_id(stand_in) {
-        GlyphId(0) => font.glyph_id('\u{FFFD}'),
-        id => id,
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::Reason;
+    use ab_glyph::GlyphId;
 
-    #[test]
-    fn the_fonts_have_every_letter_of_every_reason() {
-        for weight in [Weight::Regular, Weight::Bold] {
-            for reason in Reason::ALL {
-                for c in reason.words().chars().chain(reason.advice().chars()) {
-                    assert_ne!(weight.font().glyph_id(c), GlyphId(0), "{c:?} in {weight:?}");
-                }
-            }
-        }
-    }
+    use super::shape::latin_glyph as glyph;
+    use super::*;
 
     #[test]
     fn a_line_is_never_wider_than_the_box() {
@@ -299,11 +305,23 @@ mod tests {
     }
 
     #[test]
+    fn marks_are_never_torn_from_their_letters() {
+        assert_eq!(clusters("निमोनिया").collect::<Vec<_>>(), ["नि", "मो", "नि", "या"]);
+        assert_eq!(clusters("क्षमता").collect::<Vec<_>>(), ["क्ष", "म", "ता"]);
+        assert_eq!(clusters("يُشتبه").collect::<Vec<_>>(), ["يُ", "ش", "ت", "ب", "ه"]);
+        for width in [20.0, 30.0, 60.0] {
+            for line in wrap("कोविड-उन्नीस निमोनिया", Weight::Bold, 18.0, width) {
+                assert!(!line.starts_with(shape::is_mark), "{line:?}");
+            }
+        }
+    }
+
+    #[test]
     fn letters_stay_inside_of_their_line() {
-        let covered = cover("Ẫgjpqyß|", Weight::Bold, 40.0, 400);
+        let covered = cover("Ẫgjpqyß|", Weight::Bold, 40.0, 400, false);
         let row = |y: u32| &covered.values[(y * covered.width) as usize..((y + 1) * covered.width) as usize];
         let inked: Vec<u32> = (0..covered.height).filter(|y| row(*y).iter().any(|v| *v > 0.0)).collect();
-        assert!(inked.first() <= Some(&3) && inked.last() < Some(&(covered.height)), "{inked:?} of {}", covered.height);
+        assert!(inked.first() >= Some(&1) && inked.last() < Some(&(covered.height - 1)), "{inked:?}");
         assert!(covered.values.iter().all(|v| (0.0..=1.0).contains(v)));
     }
 }

@@ -13,8 +13,11 @@ pub(super) fn sheet(view: &UpdateView<'_>, words: Words) -> Sheet<'static> {
     let titled = |sign, tone, title| Sheet { lead: model.clone(), ..Sheet::new(sign, tone, words.say(title)) };
     let calm = |title| titled(Sign::Install, theme::CALM, title);
     let working = |title, done, of| Sheet {
-        first: vec![Part::bold(0, &count_of(words, done, of)), progress(done, of)],
-        second: vec![Part::bold(0, words.say(Phrase::KeepPowerOn))],
+        first: vec![
+            Part::bold(0, &count_of(words, done, of)),
+            progress(done, of),
+            Part::lines(0, words.say(Phrase::KeepPowerOn)),
+        ],
         ..titled(Sign::Busy, theme::CALM, title)
     };
     match view.stage {

@@ -24,7 +24,7 @@ use embedded_graphics::primitives::Rectangle;
 use super::area::{cut_left, cut_right, cut_top, inset, split_left, split_top, square};
 use super::measure::Measure;
 use super::scene::Align;
-use super::screen::moment;
+use super::screen::{count_of, moment};
 use super::sheet::{Kind, Part, Sheet, lay_keys, line_across};
 use super::text::{self, Fitting, Weight};
 use super::words::{Phrase, Words};
@@ -78,11 +78,12 @@ impl VerdictScreen<'_> {
 
     /// What stands where on a screen of that size.
     pub fn scene(&self, size: Size, look: Look) -> Scene {
-        match self.page {
+        let scene = match self.page {
             Page::Whole | Page::Verdict => self.verdict_page(size, look),
             Page::Map => self.map_page(size, look),
             Page::Details => self.details_page(size, look),
-        }
+        };
+        if look.language.right_to_left() { scene.mirrored() } else { scene }
     }
 
     fn verdict_page(&self, size: Size, look: Look) -> Scene {
@@ -90,6 +91,7 @@ impl VerdictScreen<'_> {
         let measure = Measure::of(size, Words(look.language));
         let whole = Rectangle::new(Point::zero(), size);
         let (rest, unsaid) = self.lay_band(&mut scene, measure, whole);
+        let rest = self.lay_case(&mut scene, measure, rest);
         let rest = lay_keys(&mut scene, measure, rest, look);
         let rest = self.lay_footer(&mut scene, measure, rest);
         let body = inset(rest, measure.gap(16.0), measure.gap(12.0));
@@ -129,16 +131,61 @@ impl VerdictScreen<'_> {
         scene.fill(band, ground);
         if side + margin <= band.size.width && side <= band.size.height {
             let at = band.top_left + Point::new(margin as i32, (band.size.height - side) as i32 / 2);
-            scene.items.push(Item::Sign { area: square(at, side), sign: Sign::of(verdict), colour, ground });
+            scene.items.push(Item::Sign {
+                area: square(at, side),
+                sign: Sign::of(verdict),
+                colour,
+                ground,
+                mirrored: false,
+            });
         }
         if let Some(block) = block.filter(|block| block.height() <= band.size.height) {
             let spare = band.size.height.saturating_sub(block.height()) / 2;
             let area = cut_top(cut_right(cut_left(band, margin + side + margin), margin), spare);
             scene.items.push(text_item(block, Weight::Bold, area, Align::Left, (colour, ground)));
         }
+        let rest = self.lay_case(&mut scene, measure, rest);
         let rest = lay_keys(&mut scene, measure, rest, look);
         self.lay_film(&mut scene, measure, inset(rest, measure.gap(10.0), measure.gap(6.0)), Align::Centre);
         scene
+    }
+
+    /// Who is on the film and when it was read, in a strip at the top; returns what is left below it.
+    fn lay_case(&self, scene: &mut Scene, measure: Measure, rest: Rectangle) -> Rectangle {
+        let Some(case) = &self.case else { return rest };
+        let words = measure.words;
+        let (_, who) = of_who(words, case.who);
+        let who = match case.position {
+            Some((index, of)) => format!("{who} · {}", count_of(words, index, of)),
+            None => who,
+        };
+        let when = moment(words, case.when);
+        let how = measure.fitting(18.0, 1);
+        let (margin, pad) = (measure.gap(16.0), measure.gap(4.0));
+        let (width, line_height) = (rest.size.width.saturating_sub(2 * margin), text::line_height(how.max_px));
+        let ground = theme::STRIP;
+        let named = text::width(&who, Weight::Bold, how.max_px).ceil() as u32;
+        let timed = text::width(&when, Weight::Regular, how.max_px).ceil() as u32;
+        let beside = named + timed + margin <= width;
+        let lines = if beside { 1 } else { 2 };
+        let (strip, below) = split_top(rest, lines * line_height + 2 * pad);
+        if strip.size.height * 4 > rest.size.height {
+            return rest;
+        }
+        scene.fill(strip, ground);
+        let inner = inset(strip, margin, pad);
+        let (upper, lower) = split_top(inner, line_height);
+        let (left, right) = if beside { (split_left(upper, named).0, cut_left(upper, named)) } else { (upper, lower) };
+        let align = if beside { Align::Right } else { Align::Left };
+        // A long name is shortened at its end; a time is whole or not there.
+        let smallest = Fitting { min_px: how.max_px, ..how };
+        if let Some(block) = text::fit(&who, Weight::Bold, left.size.width, line_height, smallest) {
+            scene.items.push(text_item(block, Weight::Bold, left, Align::Left, (theme::TEXT, ground)));
+        }
+        if let Some(block) = whole_text(&when, Weight::Regular, right.size, how) {
+            scene.items.push(text_item(block, Weight::Regular, right, align, (theme::TEXT, ground)));
+        }
+        below
     }
 
     /// What the verdict rests on.
@@ -178,7 +225,7 @@ impl VerdictScreen<'_> {
             second.push(Part::bold(0, advice(words, verdict)));
             if !rejection.detail.is_empty() {
                 second.push(Part::label(1, words.say(Phrase::Details)));
-                second.push(Part::lines(1, &capitalised(&rejection.detail)));
+                second.push(Part::new(1, Kind::Small(capitalised(&rejection.detail))));
             }
         } else {
             second.push(Part::label(1, words.say(Phrase::WhatToDo)));
@@ -235,7 +282,13 @@ impl VerdictScreen<'_> {
             split_top(whole, (texts_height + 2 * pad).max(measure.band_least(whole.size, side + 4 * pad)));
         scene.fill(band, ground);
         let at = band.top_left + Point::new(margin as i32, (band.size.height - side) as i32 / 2);
-        scene.items.push(Item::Sign { area: square(at, side), sign: Sign::of(verdict), colour, ground });
+        scene.items.push(Item::Sign {
+            area: square(at, side),
+            sign: Sign::of(verdict),
+            colour,
+            ground,
+            mirrored: false,
+        });
         let room = cut_right(cut_left(band, margin + side + margin), margin);
         let spare = band.size.height.saturating_sub(texts_height);
         let (upper, lower) = split_top(cut_top(room, spare / 2), first_height);
@@ -261,7 +314,10 @@ impl VerdictScreen<'_> {
         let right = width.saturating_sub(left + 2 * margin);
         let whole_name = format!("{} {}", self.model_name, self.model_version);
         let beside = text::width(&whole_name, Weight::Regular, intended.px) <= right as f32;
-        let model = self.model_line(if beside { right } else { width }, intended.px);
+        // Where a case is shown, its page of details names the model too.
+        let model =
+            (beside || self.case.is_none()).then(|| self.model_line(if beside { right } else { width }, intended.px));
+        let model = model.flatten();
         let model_height = model.as_ref().filter(|_| !beside).map_or(0, text::Block::height);
         let height = intended.height() + model_height + 2 * pad;
         let (above, footer) = split_top(rest, rest.size.height.saturating_sub(height));
@@ -378,7 +434,11 @@ impl VerdictScreen<'_> {
             scene.items.push(text_item(block, Weight::Regular, upper, Align::Left, colours));
             rest = cut_top(lower, measure.gap(8.0));
         }
-        let bars = self.reading.probabilities.as_ref().map(|_| Bars::plan(measure, rest.size));
+        let told = advice(measure.words, verdict);
+        let whole = |height| {
+            whole_text(told, Weight::Bold, Size::new(rest.size.width, height), measure.fitting(24.0, 4)).is_some()
+        };
+        let bars = self.reading.probabilities.as_ref().map(|_| Bars::plan(measure, rest.size, whole));
         let bars_height = bars.map_or(0, |bars| bars.height());
         let line = |base_px| text::line_height(measure.fitting(base_px, 1).max_px);
         if rest.size.height >= bars_height + line(15.0) + 2 * line(24.0) {
@@ -387,7 +447,7 @@ impl VerdictScreen<'_> {
             rest = below;
         }
         let room = Size::new(rest.size.width, rest.size.height.saturating_sub(bars_height));
-        if let Some(block) = whole_text(advice(measure.words, verdict), Weight::Bold, room, measure.fitting(24.0, 3)) {
+        if let Some(block) = whole_text(told, Weight::Bold, room, measure.fitting(24.0, 4)) {
             let (upper, lower) = split_top(rest, block.height());
             scene.items.push(text_item(block, Weight::Bold, upper, Align::Left, colours));
             rest = lower;
@@ -482,6 +542,7 @@ impl VerdictScreen<'_> {
             colour: theme::of_finding(finding),
             track: theme::TRACK,
             ground: theme::GROUND,
+            from_right: false,
         });
         if finding == Finding::Covid19 {
             let at = self.operating_point;
@@ -555,19 +616,16 @@ struct Bars {
 }
 
 impl Bars {
-    /// All three where they leave room for two lines of advice, else the first alone: two of three would be read as a
-    /// choice between two.
-    fn plan(measure: Measure, room: Size) -> Self {
+    /// All three where what to do still fits, else the first alone: two of three would be read as a choice between two.
+    fn plan(measure: Measure, room: Size, advice_fits: impl Fn(u32) -> bool) -> Self {
         let narrow = room.width < measure.details_width();
         let line_height = text::line_height(measure.fitting(20.0, 1).max_px);
         let row_height = if narrow { measure.row_height() + line_height } else { measure.row_height() };
-        let advice_height = 2 * text::line_height(measure.min_px);
-        let all = Finding::ALL.len();
-        let rows = match room.height {
-            height if height >= row_height * all as u32 + advice_height => all,
-            height if height >= row_height => 1,
-            _ => 0,
+        let fits = |rows: &usize| {
+            let bars_height = row_height * *rows as u32;
+            room.height.checked_sub(bars_height).is_some_and(&advice_fits)
         };
+        let rows = [Finding::ALL.len(), 1].into_iter().find(fits).unwrap_or(0);
         Self { narrow, row_height, rows }
     }
 
@@ -665,8 +723,10 @@ fn text_item(block: text::Block, weight: Weight, area: Rectangle, align: Align, 
 
 #[cfg(test)]
 mod tests {
+    use super::super::words::Explained;
+    use super::super::{Hint, Keys, When};
     use super::*;
-    use crate::domain::Language;
+    use crate::domain::{Doubt, Language, Reason, Rejection};
 
     #[test]
     fn no_verdict_but_normal_is_shown_as_clear() {
@@ -678,6 +738,80 @@ mod tests {
             for verdict in [Finding::Pneumonia, Finding::Normal].map(Verdict::Found) {
                 assert_eq!(second_line(words, &verdict), Some(words.say(Phrase::DoesNotRuleOutCovid)), "{language}");
             }
+        }
+    }
+
+    /// Sizes of panels that the same description has to serve.
+    const PANELS: [(u32, u32); 7] =
+        [(240, 240), (320, 240), (240, 320), (480, 320), (800, 480), (480, 800), (1280, 800)];
+
+    fn said(scene: &Scene) -> Vec<String> {
+        let whole = |text: &TextItem| text.lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join(" ");
+        scene.texts().map(whole).collect()
+    }
+
+    #[track_caller]
+    fn check_told(reading: &Reading, case: Option<Case<'_>>, due: impl Fn(Words) -> Vec<&'static str>) {
+        let point = OperatingPoint::new(0.12, 0.45, 0.40, 0.60).expect("in order");
+        for language in Language::ALL {
+            for (width, height) in PANELS {
+                for page in [Page::Verdict, Page::Details] {
+                    let screen = VerdictScreen {
+                        film: None,
+                        reading,
+                        operating_point: &point,
+                        model_name: "m",
+                        model_version: "1",
+                        page,
+                        case,
+                    };
+                    let keys = Keys { next: Some(Hint::Map), select: Some(Hint::Done) };
+                    let told = said(&screen.scene(Size::new(width, height), Look { language, keys }));
+                    for words in due(Words(language)) {
+                        // Lines end at spaces, and a space that keeps words together is one of them.
+                        let found = told.iter().any(|text| text == words);
+                        let needed = page == Page::Verdict || reading.probabilities.is_none();
+                        assert!(
+                            found || !needed,
+                            "{language} at {width} × {height}, {page:?}: no {words:?} in {told:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn case(verified: bool) -> Option<Case<'static>> {
+        let when = When { unix_s: 1_795_605_600, utc_offset_s: 0, verified };
+        let position = Some((3, 17));
+        Some(Case { sequence: 1289, who: Who::Patient("P-104233"), when, source: Source::Network, position })
+    }
+
+    #[test]
+    fn why_a_film_was_refused_is_told_in_full_on_every_panel_in_every_language() {
+        for reason in Reason::ALL {
+            let reading = Reading::rejected(Rejection::new(reason, "found 1, expected 2"));
+            let due = |words: Words| {
+                let Explained { words: why, advice } = words.explain(reason);
+                vec![words.say(Phrase::NotRead), why, advice]
+            };
+            check_told(&reading, case(false), due);
+        }
+    }
+
+    #[test]
+    fn a_verdict_its_caution_and_what_to_do_are_told_on_every_panel_in_every_language() {
+        let verdicts = Finding::ALL.map(Verdict::Found).into_iter();
+        let doubts = [Doubt::BetweenThresholds, Doubt::PneumoniaOrNormal].map(Verdict::Indeterminate);
+        for verdict in verdicts.chain(doubts) {
+            let probabilities = Probabilities::from_logits([0.1, 0.2, 0.3], 1.0);
+            let reading = Reading { verdict: verdict.clone(), probabilities, covid_positive: None };
+            let due = |words: Words| {
+                let caution = second_line(words, &verdict).expect("every verdict has one");
+                vec![of_verdict(words, &verdict), caution, advice(words, &verdict), words.say(Phrase::IntendedUse)]
+            };
+            check_told(&reading, case(true), due);
+            check_told(&reading, case(false), due);
         }
     }
 }

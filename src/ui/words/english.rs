@@ -151,7 +151,7 @@ pub(super) fn say(phrase: Phrase) -> &'static str {
         Phrase::Interval => "{value} ({low} to {high}), {films} films",
         Phrase::Differences => "What changes",
         Phrase::NoDifferences => "Nothing",
-        Phrase::BecameOf => "{before} → {after}",
+        Phrase::BecameOf => "{before}\u{a0}› {after}",
         Phrase::KeepPowerOn => "Do not switch off",
         Phrase::CasesReadAgain => "Read again",
         Phrase::CasesChanged => "Now otherwise",

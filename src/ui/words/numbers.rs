@@ -48,8 +48,8 @@ impl Words {
             let left = digits.len() - index;
             // After the thousands Hindi counts in hundreds: lakh, crore.
             let ends = match self.0 {
-                Language::Hindi => left == 3 || left > 3 && (left - 3) % 2 == 0,
-                _ => left % 3 == 0,
+                Language::Hindi => left == 3 || left > 3 && (left - 3).is_multiple_of(2),
+                _ => left.is_multiple_of(3),
             };
             if index > 0 && ends {
                 grouped.push(separator);
