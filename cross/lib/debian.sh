@@ -28,16 +28,22 @@ for archive in dict.fromkeys(found):
 PYTHON
 }
 
-# private_apt SUITE ARCH PROGRAM ARGUMENTS...: apt-get or apt-cache with the database of our own. SUITE is `release` or
-# `backports` (which stands on its release, so that both are read).
+# private_apt SUITE ARCH PROGRAM ARGUMENTS...: apt-get or apt-cache with the database of our own. SUITE is `release`,
+# `backports` (which stands on its release, so that both are read), or `root` (the release, for a root file system).
 private_apt() {
     local suite=$1 arch=$2 program=$3
     local state=$cache/cross/apt/$suite-$arch
     shift 3
+    mkdir -p "$state"
     local options=(-o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=- -o Dir::State="$state/state"
         -o Dir::State::status=/var/lib/dpkg/status -o Dir::Cache="$state/cache" -o APT::Architectures::=amd64
         -o APT::Architectures::="$arch" -o Debug::NoLocking=1 -o APT::Get::List-Cleanup=0 -o Acquire::Languages=none
         -o APT::Sandbox::User=root -o Acquire::Retries=3)
+    # `root` is for a system of its own: nothing is installed there yet.
+    if [ "$suite" = root ]; then
+        : >"$state/status"
+        options+=(-o Dir::State::status="$state/status" -o APT::Architecture="$arch")
+    fi
     # An old index names packages that the archive has since replaced.
     if [ -z "$(find "$state/updated" -mmin -720 2>/dev/null)" ]; then
         mkdir -p "$state/state/lists/partial" "$state/cache/archives/partial"
@@ -79,7 +85,15 @@ unpack() {
         ls "$state/cache/archives/${package}"_*.deb >/dev/null 2>&1 ||
             die "the package $package for $arch is not to be had from this machine's Debian archives ($suite); $state/fetch.log and update.log say why"
     done
-    for package in "$state"/cache/archives/*.deb; do dpkg-deb -x "$package" "$folder"; done
+    # Debian's /bin, /lib and /sbin are links into /usr, which a package may not replace.
+    if [ "$suite" = root ]; then
+        local link
+        mkdir -p "$folder/usr"
+        for link in bin sbin lib; do mkdir -p "$folder/usr/$link" && ln -s "usr/$link" "$folder/$link"; done
+    fi
+    for package in "$state"/cache/archives/*.deb; do
+        dpkg-deb --fsys-tarfile "$package" | tar -x --keep-directory-symlink --no-same-owner -C "$folder"
+    done
     private_apt "$suite" "$arch" apt-get clean
     echo "$asked" >"$folder/.unpacked"
 }
