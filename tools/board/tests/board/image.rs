@@ -1,0 +1,44 @@
+//! The image as it is put on a card: systemd on a root that is never written, the package, a data partition.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use board::{Board, Disk, Plan, free_port};
+
+use crate::support::{BOOT, READING, must, root, send, settled};
+
+#[track_caller]
+fn told(board: &mut Board, text: &str, limit: Duration) {
+    let question = |board: &mut Board| Ok(board.console().contains(text).then_some(()));
+    must(board.wait_for(&format!("{text:?} on the console"), limit, question));
+}
+
+#[test]
+fn the_image_starts_the_kiosk_under_systemd_and_reads_a_film() {
+    let folder = std::env::var_os("LIGHTBOX_BOARD_IMAGE")
+        .map(PathBuf::from)
+        .expect("LIGHTBOX_BOARD_IMAGE is set by `tests/run board`");
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let data = scratch.path().join("data");
+    std::fs::copy(folder.join("data"), &data).expect("a data partition");
+    let port = must(free_port());
+    let plan = must(must(must(Plan::image(&folder, &Disk::at(&data))).panel(800, 480)).network(port, 11112));
+    let plan = plan.memory(768).with(["-device", "virtio-keyboard-pci", "-device", "i6300esb"]);
+    let mut board = must(plan.start());
+    // The program itself has told systemd that it is ready.
+    told(&mut board, "Started lightbox.service", BOOT * 2);
+    eprintln!("ready {:.1} s after it was switched on", board.age().as_secs_f32());
+    let ready = settled(&mut board);
+    must(send(port, &[&root().join("tests/fixtures/chest-pa.dcm")]));
+    let verdict = |board: &mut Board| {
+        let screen = board.screen()?;
+        // The film is on the screen: many greys.
+        Ok((screen.agreement(&ready) < 0.9 && screen.colours() > 64).then_some(screen))
+    };
+    let verdict = must(board.wait_for("a verdict with its film on the panel", READING, verdict));
+    eprintln!("{verdict:?}");
+    let console = board.console();
+    for trouble in ["Failed to start", "audit: type=1326", "Read-only file system"] {
+        assert!(!console.contains(trouble), "{console}");
+    }
+}
