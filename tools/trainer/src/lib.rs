@@ -20,5 +20,6 @@ pub mod predict;
 pub mod preview;
 pub mod recipe;
 pub mod report;
+pub mod seal;
 pub mod training;
 mod words;

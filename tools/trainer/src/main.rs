@@ -15,6 +15,7 @@ use trainer::evaluate::{Judged, refusals, report, table as figures, write_csv};
 use trainer::export;
 use trainer::paper::networks::{Architecture, table};
 use trainer::recipe::Recipe;
+use trainer::seal::{Directory, Seal};
 use trainer::training::{self, Order};
 
 /// Trains, judges and exports the networks that Lightbox runs.
@@ -120,6 +121,18 @@ struct Export {
     /// Draw the lines as [operating_point] of this recipe asks, in place of the one trained by.
     #[arg(long, value_name = "FILE")]
     lines_of: Option<PathBuf>,
+    /// Also seal the model with this secret key, as the bundle OUT.lbx (see `lightbox bundle seal`).
+    #[arg(long, value_name = "KEY", requires_all = ["golden", "golden_source"])]
+    seal: Option<PathBuf>,
+    /// Number of the bundle, higher than that of every one released before.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "seal")]
+    bundle_version: u64,
+    /// Golden film of the bundle (1 to 16 of them).
+    #[arg(long, value_name = "FILM", requires = "seal")]
+    golden: Vec<PathBuf>,
+    /// Where the golden films come from and under which licence.
+    #[arg(long, value_name = "TEXT", requires = "seal")]
+    golden_source: Option<String>,
     /// Threads [default: one a processor].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
@@ -127,13 +140,13 @@ struct Export {
 
 #[derive(Args)]
 struct Refit {
-    /// The model directory; its network stays as it is.
-    #[arg(long, value_name = "DIR")]
+    /// The model directory, or a bundle; its network stays as it is.
+    #[arg(long, value_name = "PATH")]
     model: PathBuf,
     /// The folder that it was trained on.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// The model directory to write [default: the same].
+    /// The model directory to write [default: the same; needed for a bundle].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Draw the lines as [operating_point] of this recipe asks, in place of the one trained by.
@@ -155,8 +168,8 @@ enum Films {
 
 #[derive(Args)]
 struct Evaluate {
-    /// The model directory.
-    #[arg(long, value_name = "DIR")]
+    /// The model directory, or a bundle.
+    #[arg(long, value_name = "PATH")]
     model: PathBuf,
     /// Folder with manifest.csv and the films.
     #[arg(long, value_name = "DIR", required_unless_present = "unlike")]
@@ -251,8 +264,8 @@ fn size(text: &str) -> Result<(usize, usize), String> {
 
 #[derive(Args)]
 struct Audit {
-    /// The model directory.
-    #[arg(long, value_name = "DIR")]
+    /// The model directory, or a bundle.
+    #[arg(long, value_name = "PATH")]
     model: PathBuf,
     /// Folder with manifest.csv and the films, and with lungs.csv where lungs are known.
     #[arg(long, value_name = "DIR")]
@@ -333,6 +346,16 @@ fn run_export(export: Export) -> Result<(), Box<dyn std::error::Error>> {
     let (held_out, external) = export::export(&order)?;
     println!("Held-out patients:\n\n{}\nExternal films:\n\n{}", figures(&held_out), figures(&external));
     println!("{}", order.out.display());
+    if let Some(key) = export.seal {
+        let seal = Seal {
+            key,
+            bundle_version: export.bundle_version,
+            golden: export.golden,
+            golden_source: export.golden_source.unwrap_or_default(),
+            audit: None,
+        };
+        println!("{}", seal.seal(&order.out)?.display());
+    }
     Ok(())
 }
 
@@ -340,8 +363,13 @@ fn run_refit(refit: Refit) -> Result<(), Box<dyn std::error::Error>> {
     set_threads(refit.threads)?;
     let recipe = refit.lines_of.as_deref().map(Recipe::read).transpose()?;
     let operating_point = recipe.map(|recipe| recipe.file.operating_point);
-    let out = refit.out.unwrap_or_else(|| refit.model.clone());
-    let order = export::Refit { model: refit.model, data: refit.data, out, operating_point };
+    let model = Directory::of(&refit.model)?;
+    let out = match refit.out {
+        Some(out) => out,
+        None if model.path() == refit.model => refit.model,
+        None => return Err("a bundle is never changed: name the model directory to write with --out".into()),
+    };
+    let order = export::Refit { model: model.path().to_owned(), data: refit.data, out, operating_point };
     let (held_out, external) = export::refit(&order)?;
     println!("Held-out patients:\n\n{}\nExternal films:\n\n{}", figures(&held_out), figures(&external));
     println!("{}", order.out.display());
@@ -350,20 +378,21 @@ fn run_refit(refit: Refit) -> Result<(), Box<dyn std::error::Error>> {
 
 fn run_evaluate(evaluate: Evaluate) -> Result<(), Box<dyn std::error::Error>> {
     set_threads(evaluate.threads)?;
+    let model = Directory::of(&evaluate.model)?;
     if let Some(folder) = &evaluate.unlike {
         let films = export::unlabelled(folder)?;
-        let judged = export::judged(&evaluate.model, folder, &films, "pictures")?;
+        let judged = export::judged(model.path(), folder, &films, "pictures")?;
         write_predictions(&evaluate.csv, &judged)?;
         print!("{}", refusals(&judged));
         return Ok(());
     }
     let data = evaluate.data.unwrap_or_default();
-    let parts = export::parts_of(&evaluate.model, &data)?;
+    let parts = export::parts_of(model.path(), &data)?;
     let (films, what) = match evaluate.films {
         Films::HeldOut => (parts.held_out, "held-out films"),
         Films::External => (parts.external, "external films"),
     };
-    let judged = export::judged(&evaluate.model, &data, &films, what)?;
+    let judged = export::judged(model.path(), &data, &films, what)?;
     let report = report(&judged);
     if let Some(path) = &evaluate.json {
         std::fs::write(path, serde_json::to_vec_pretty(&report)?).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -424,10 +453,12 @@ fn run_report(arguments: Report) -> Result<(), Box<dyn std::error::Error>> {
 
 fn run_audit(order: Audit) -> Result<(), Box<dyn std::error::Error>> {
     set_threads(order.threads)?;
+    let model = Directory::of(&order.model)?;
+    let left_out = order.left_out.iter().map(|path| Directory::of(path)).collect::<Result<Vec<_>, _>>()?;
     let audit = audit::audit(&audit::Order {
-        model: order.model,
+        model: model.path().to_owned(),
         data: order.data,
-        left_out: order.left_out,
+        left_out: left_out.iter().map(|model| model.path().to_owned()).collect(),
         unlike: order.unlike,
     })?;
     audit::write(&audit, &order.out)?;

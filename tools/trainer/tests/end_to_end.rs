@@ -7,6 +7,12 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use lightbox::bundle::Policy;
+use lightbox::bundle::figures::{Films, Measure};
+use lightbox::bundle::key_list::KeyList;
+use lightbox::bundle::release::open_bundle;
+use lightbox::bundle::signing::{self, Password};
+use lightbox::bundle::summary::Facts;
 use trainer::network::weights::Weights;
 
 fn trainer() -> Command {
@@ -91,6 +97,17 @@ fn a_run_that_is_killed_goes_on_to_the_very_weights_of_one_that_was_not() {
     exports_and_judges(folder, &data, &whole);
 }
 
+/// A key list that trusts one release key.
+fn trusting(public: &str) -> KeyList {
+    let key = public.lines().nth(1).expect("a key");
+    let list = serde_json::json!({
+        "schema": 1, "version": 1,
+        "keys": [{"name": "release", "role": "release", "public_key": key}],
+        "accept": {"bundle": [{"role": "release", "signatures": 1}], "key_list": [], "permit": []},
+    });
+    KeyList::anchor(list.to_string().as_bytes()).expect("a key list")
+}
+
 fn exports_and_judges(folder: &Path, data: &Path, run: &Path) {
     let model = folder.join("model");
     let export = || {
@@ -111,10 +128,34 @@ fn exports_and_judges(folder: &Path, data: &Path, run: &Path) {
     let card = fs::read_to_string(model.join("MODEL_CARD.md")).expect("a card");
     assert!(card.contains("not a medical device") && card.contains("| East |"), "{card}");
 
-    // Once more into the same place: the same model, byte for byte.
+    // Once more into the same place: the same model, byte for byte; and sealed.
     let first = fs::read(model.join("manifest.json")).expect("a manifest");
-    succeeds(&mut export());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let keys = signing::generate(Password::None).expect("randomness");
+    fs::write(folder.join("release.key"), &keys.secret).expect("written");
+    let film = root.join("tests/fixtures/chest-pa.dcm");
+    let mut sealed = export();
+    sealed.arg("--seal").arg(folder.join("release.key")).args(["--bundle-version", "3"]).arg("--golden").arg(film);
+    succeeds(sealed.args(["--golden-source", "a test"]));
     assert!(first == fs::read(model.join("manifest.json")).expect("a manifest"), "a second export differs");
+
+    let bundle = open_bundle(&folder.join("model.lbx"), &trusting(&keys.public), &Policy::default());
+    let bundle = bundle.expect("audited by the metrics of its manifest, and signed");
+    assert_eq!((bundle.contents().bundle_version, bundle.network_sha256()), (3, verified.network_sha256()));
+    let facts = Facts::of(&bundle);
+    let held_out = facts.figure(Measure::Sensitivity(Films::HeldOut)).expect("a figure");
+    assert_eq!(Some(held_out.value), manifest["metrics"]["held_out"]["all"]["sensitivity"]["rate"].as_f64());
+
+    // A bundle is judged like a model directory; the one that ships is signed as the program demands.
+    let pictures = folder.join("pictures");
+    fs::create_dir_all(&pictures).expect("made");
+    image::RgbImage::from_fn(200, 150, |x, y| image::Rgb([x as u8, y as u8, 9]))
+        .save(pictures.join("a.png"))
+        .expect("written");
+    let mut refused = trainer();
+    refused.arg("evaluate").arg("--model").arg(root.join("models/released")).arg("--unlike").arg(&pictures);
+    let (said, _) = succeeds(&mut refused);
+    assert!(said.contains("colour-picture"), "{said}");
 
     // And fitted anew around the same network.
     let again = folder.join("again");
