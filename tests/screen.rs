@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 fn lightbox() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lightbox"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("LIGHTBOX_MODEL").env_remove("RUST_LOG");
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("LIGHTBOX_MODEL");
+    command.env_remove("LIGHTBOX_STORE").env_remove("RUST_LOG");
     command
 }
 
@@ -244,13 +245,28 @@ fn a_missing_model_is_named_with_what_to_do() {
 
 #[test]
 fn one_byte_changed_anywhere_in_the_model_is_found_before_any_verdict() {
-    let names: Vec<_> =
-        fs::read_dir(released()).expect("the released model").flatten().map(|e| e.file_name()).collect();
-    assert!(names.len() >= 4, "{names:?}");
-    for name in &names {
+    let unpacked = TempDir::new().expect("a temporary folder");
+    let directory = unpacked.path().join("model");
+    let bundle = released().join("model.lbx");
+    let output = run(lightbox().args(["bundle", "unpack"]).arg(&bundle).arg("--out").arg(&directory));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    fs::remove_dir_all(directory.join("golden")).expect("not part of a model directory");
+    for (whole, least) in [(directory, 4), (released(), 3)] {
+        check_each_file(&whole, least);
+    }
+}
+
+/// Changes one byte in the middle of each file of a model, one after the other.
+#[track_caller]
+fn check_each_file(whole: &Path, least: usize) {
+    let names: Vec<_> = fs::read_dir(whole).expect("a model").flatten().map(|e| e.file_name()).collect();
+    assert!(names.len() >= least, "{names:?}");
+    // A bundle brings its card inside; the one beside it is for people.
+    let bundle = names.iter().any(|name| name == "model.lbx");
+    for name in names.iter().filter(|name| !bundle || *name != "MODEL_CARD.md") {
         let folder = TempDir::new().expect("a temporary folder");
         for other in &names {
-            fs::copy(released().join(other), folder.path().join(other)).expect("copied");
+            fs::copy(whole.join(other), folder.path().join(other)).expect("copied");
         }
         let path = folder.path().join(name);
         let mut bytes = fs::read(&path).expect("a file of the model");
@@ -260,7 +276,8 @@ fn one_byte_changed_anywhere_in_the_model_is_found_before_any_verdict() {
         let output = run(lightbox().args(["screen", "--model"]).arg(folder.path()).arg(fixture("chest-pa.dcm")));
         assert_eq!(output.status.code(), Some(1), "{name:?}");
         let message = text(&output.stderr);
-        assert!(message.contains("SHA-256") || message.contains("hexadecimal"), "{name:?}: {message}");
+        let told = ["SHA-256", "hexadecimal", "does not fit the bundle", "format of minisign", "does not know"];
+        assert!(told.iter().any(|told| message.contains(told)), "{name:?}: {message}");
         assert!(output.stdout.is_empty(), "{name:?}");
     }
 }
