@@ -349,6 +349,11 @@ impl Plan {
         Fitting { max_px, min_px: max_px, max_lines }
     }
 
+    /// For words that shrink by themselves where a long one would be torn: an address should not make all else small.
+    fn yielding(self, base_px: f32, max_lines: usize) -> Fitting {
+        Fitting { min_px: self.measure.min_px, ..self.fitting(base_px, max_lines) }
+    }
+
     fn gap(self, base: f32) -> u32 {
         self.measure.gap(base * self.scale.min(1.0))
     }
@@ -434,7 +439,7 @@ fn lay_part(kind: &Kind, area: Rectangle, column: u32, plan: Plan) -> Option<(Ve
             Some((vec![item], height + plan.gap(2.0)))
         }
         Kind::Lines(words, weight) => {
-            let block = plan.block(words, *weight, width, plan.fitting(24.0, 6))?;
+            let block = plan.block(words, *weight, width, plan.yielding(24.0, 6))?;
             let height = block.height();
             let item = text(block, *weight, area, Align::Left, (theme::TEXT, theme::GROUND));
             Some((vec![item], height + plan.gap(8.0)))
@@ -482,7 +487,7 @@ fn lay_part(kind: &Kind, area: Rectangle, column: u32, plan: Plan) -> Option<(Ve
                 items.push(text(block, Weight::Bold, cut_left(named, column + gap), Align::Left, colours(true)));
             } else {
                 let upper = plan.block(name, Weight::Regular, named.size.width, two)?;
-                let lower = plan.block(value, Weight::Bold, named.size.width, Fitting { max_lines: 3, ..how })?;
+                let lower = plan.block(value, Weight::Bold, named.size.width, plan.yielding(ROW_PX, 3))?;
                 height = upper.height() + lower.height();
                 let below = cut_top(named, upper.height());
                 items.push(text(upper, Weight::Regular, named, Align::Left, colours(false)));
