@@ -29,7 +29,7 @@ standard_library() {
         echo "rustup cannot fetch the target $triple: using Debian's compiler" >&2
     fi
     local rust=$cache/cross/rust
-    unpack release amd64 "$rust/amd64" rustc-web libstd-rust-web-dev
+    unpack release amd64 "$rust/amd64" --with-dependencies rustc-web
     unpack release "$arch" "$rust/$arch" libstd-rust-web-dev
     ln -sfn "$rust/$arch/usr/lib/rustlib/$triple" "$rust/amd64/usr/lib/rustlib/$triple"
     export RUSTC=$rust/amd64/usr/bin/rustc
