@@ -80,7 +80,7 @@ impl Block {
     pub(super) fn new(kernels: &'static Kernels, weights: &BlockWeights) -> Self {
         Self {
             inputs: weights.expand.as_ref().map_or(weights.depthwise.channels, |e| e.inputs),
-            expand: weights.expand.as_ref().map(|e| Panels::new(kernels, e, Cut::Greedy)),
+            expand: weights.expand.as_ref().map(|e| Panels::new(kernels, e, Cut::Fixed)),
             depthwise: DepthwisePanels::new(kernels, &weights.depthwise),
             project: Panels::new(kernels, &weights.project, Cut::Even),
             residual: weights.residual,
@@ -129,7 +129,11 @@ impl Block {
                     let first = panel * width;
                     let count = width.min(g.input_stride - first);
                     for (to, from) in pixels.chunks_exact_mut(width).zip(source.chunks_exact(g.input_stride)) {
-                        to[..count].copy_from_slice(&from[first..first + count]);
+                        // Whole vectors, too few of them for a call.
+                        let from = from[first..first + count].as_chunks::<4>().0;
+                        for (to, from) in to.as_chunks_mut::<4>().0.iter_mut().zip(from) {
+                            *to = *from;
+                        }
                     }
                 }
             }

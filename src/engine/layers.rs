@@ -43,26 +43,32 @@ impl Stem {
         Image { height: image.height.div_ceil(self.stride), width: image.width.div_ceil(self.stride) }
     }
 
-    /// The pixels under row `y` of the output: for each pixel nine of the first channel, nine of the next.
-    fn gather(&self, input: &[f32], image: Image, y: usize, columns: usize, taps: &mut [f32]) {
-        let depth = 9 * self.inputs;
+    /// Floats from one pixel's taps to the next's: room for one more than there are, of any value.
+    fn depth(&self) -> usize {
+        (self.panels.inputs + 1).next_multiple_of(4)
+    }
+
+    /// The pixels under row `y` of the output: for each pixel nine of the first channel, nine of the next. `line` has
+    /// room for a row with a column of zeros at its left and two at its right.
+    fn gather(&self, input: &[f32], image: Image, y: usize, line: &mut [f32], taps: &mut [f32]) {
+        let depth = self.depth();
+        line[0] = 0.0;
+        line[image.width + 1..].fill(0.0);
         for channel in 0..self.inputs {
             let plane = &input[channel * image.height * image.width..(channel + 1) * image.height * image.width];
             for ky in 0..3 {
                 let at = channel * 9 + ky * 3;
                 let row = (y * self.stride + ky).checked_sub(1).filter(|row| *row < image.height);
-                let row = row.map(|row| &plane[row * image.width..(row + 1) * image.width]);
-                for (x, taps) in taps[..columns * depth].chunks_exact_mut(depth).enumerate() {
-                    let left = x * self.stride;
-                    taps[at..at + 3].copy_from_slice(&match row {
-                        None => [0.0; 3],
-                        Some(row) if left > 0 && left + 1 < image.width => [row[left - 1], row[left], row[left + 1]],
-                        Some(row) => [
-                            left.checked_sub(1).map_or(0.0, |x| row[x]),
-                            row[left],
-                            row.get(left + 1).copied().unwrap_or(0.0),
-                        ],
-                    });
+                match row {
+                    Some(row) => {
+                        let row = &plane[row * image.width..(row + 1) * image.width];
+                        line[1..=image.width].copy_from_slice(row);
+                    }
+                    None => line.fill(0.0),
+                }
+                // Four at once: what is one too many is written over by the next three.
+                for (taps, under) in taps.chunks_exact_mut(depth).zip(line.windows(4).step_by(self.stride)) {
+                    taps[at..at + 4].copy_from_slice(under);
                 }
             }
         }
@@ -88,12 +94,13 @@ impl Layer for Stem {
         let parts = pool.threads().min(size.height);
         pool.run_on_parts(output, parts, &|part| share(size.height, part, parts) * row, &|part, output| {
             let rows = share(size.height, part, parts)..share(size.height, part + 1, parts);
-            with_scratch(size.width * depth, |taps| {
+            with_scratch(size.width * self.depth() + image.width + 3, |memory| {
+                let (taps, line) = memory.split_at_mut(size.width * self.depth());
                 for (y, output) in rows.zip(output.chunks_exact_mut(row)) {
-                    self.gather(input, image, y, size.width, taps);
+                    self.gather(input, image, y, line, taps);
                     let source = Pixels {
                         values: taps,
-                        stride: depth,
+                        stride: self.depth(),
                         segment: depth,
                         segment_stride: 0,
                         depth,

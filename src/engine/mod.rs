@@ -5,6 +5,9 @@
 //! hand ([`kernels`]); what is not recognised stays tract's.
 
 mod block;
+#[cfg(test)]
+#[path = "../../tests/support/draw.rs"]
+mod draw;
 mod kernels;
 mod layer;
 mod layers;

@@ -1,4 +1,5 @@
 //! What tract sees of a fused layer: one operator of one input and one output.
+#![expect(unsafe_code, reason = "outputs are not filled with zeros before a layer writes them")]
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -8,7 +9,7 @@ use tract_core::internal::*;
 use tract_onnx::tract_hir::infer::InferenceOp;
 use tract_onnx::tract_hir::internal::{Expansion, InferenceResult, Solver, TensorProxy, expand};
 
-use super::kernels::unwritten;
+use super::kernels::ALIGN;
 use super::layer::Layer;
 use super::pool::Pool;
 
@@ -103,4 +104,14 @@ impl TypedOp for FusedOp {
         ensure!(input.datum_type == f32::datum_type(), "an input of {:?}, expected f32", input.datum_type);
         Ok(tvec!(f32::fact(&self.layer.output_shape(shape)?)))
     }
+}
+
+/// A tensor of f32 whose every element the caller writes before anything reads it.
+///
+/// # Errors
+/// When there is no memory for it.
+fn unwritten(shape: &[usize]) -> TractResult<Tensor> {
+    debug_assert_eq!(f32::datum_type().size_of(), 4);
+    // SAFETY: every bit pattern is an f32, and the layers write the whole tensor before they hand it on.
+    unsafe { Tensor::uninitialized_aligned::<f32>(shape, 4 * ALIGN) }
 }

@@ -30,6 +30,8 @@ pub(super) struct Panel {
     pub(super) first: usize,
     /// Vectors of output channels.
     pub(super) vectors: usize,
+    /// Input channels that it reads: all, or none where it is padding.
+    depth: usize,
     offset: usize,
     length: usize,
 }
@@ -37,10 +39,20 @@ pub(super) struct Panel {
 /// How the vectors of a matrix are cut into panels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Cut {
-    /// Panels of nearly the same width.
+    /// The widest panels, and no narrow one at the end: what is left over is shared with the panel before.
     Even,
-    /// Widest panels first, what is left over last.
-    Greedy,
+    /// The widest panels as far as they go, to the end of the padding: as [`DepthwisePanels`] are cut.
+    Fixed,
+}
+
+/// Widths of the panels that `vectors` vectors are cut into.
+fn widths(vectors: usize, widest: usize, even: bool) -> impl Iterator<Item = usize> {
+    let (whole, rest) = (vectors / widest, vectors % widest);
+    // A panel that is less than half as wide as the others does half as much with the same loads.
+    let shared = even && whole > 0 && rest > 0 && 2 * rest < widest;
+    let kept = if shared { whole - 1 } else { whole };
+    let last = if shared { [(widest + rest).div_ceil(2), (widest + rest) / 2] } else { [rest, 0] };
+    std::iter::repeat_n(widest, kept).chain(last.into_iter().filter(|width| *width > 0))
 }
 
 /// Weights of a 1×1 convolution in panels: for each the biases, then the weights of each input channel in turn.
@@ -61,20 +73,22 @@ impl Panels {
     pub(super) fn new(kernels: &'static Kernels, convolution: &Pointwise, cut: Cut) -> Self {
         let Pointwise { inputs, outputs, ref weights, ref bias, clamp } = *convolution;
         let lanes = kernels.lanes;
-        // Up to the padding of memory, so that the zeros there are written too.
-        let vectors = padded(outputs) / lanes;
-        let count = vectors.div_ceil(kernels.widest);
-        let mut panels = Vec::with_capacity(count);
+        let mut panels: Vec<Panel> = Vec::new();
         let (mut first, mut offset) = (0, 0);
-        for i in 0..count {
-            let vectors = match cut {
-                Cut::Even => vectors * (i + 1) / count - vectors * i / count,
-                Cut::Greedy => kernels.widest.min(vectors - first / lanes),
-            };
-            let length = vectors * lanes * (inputs + 1);
-            panels.push(Panel { first, vectors, offset, length });
+        let mut push = |vectors: usize, depth: usize| {
+            let length = vectors * lanes * (depth + 1);
+            panels.push(Panel { first, vectors, depth, offset, length });
             first += vectors * lanes;
             offset += length.next_multiple_of(ALIGN);
+        };
+        match cut {
+            Cut::Fixed => widths(padded(outputs) / lanes, kernels.widest, false).for_each(|w| push(w, inputs)),
+            Cut::Even => {
+                let vectors = outputs.div_ceil(lanes);
+                widths(vectors, kernels.widest, true).for_each(|width| push(width, inputs));
+                // The padding of memory: zeros, for which nothing needs to be read.
+                widths(padded(outputs) / lanes - vectors, kernels.widest, true).for_each(|width| push(width, 0));
+            }
         }
         let mut memory = Buffer::zeros(offset);
         for panel in &panels {
@@ -107,6 +121,8 @@ impl Panels {
     ) {
         let panel = &self.panels[index];
         let memory = &self.memory[panel.offset..panel.offset + panel.length];
+        let input = Pixels { depth: panel.depth, ..input };
+        // What is not padding is clamped; the residual's padding is zero.
         self.kernels.gemm(input, memory, panel.vectors, output, stride, residual, self.clamp);
     }
 

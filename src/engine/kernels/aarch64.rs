@@ -87,7 +87,7 @@ unsafe impl Vector for Neon {
 
 unsafe fn gemm(raw: &RawGemm) {
     // SAFETY: passed on as it came.
-    unsafe { vector::gemm::<Neon, 6, 4>(raw) }
+    unsafe { vector::gemm::<Neon, 24, 6, 4>(raw) }
 }
 
 unsafe fn depthwise(raw: &RawDepthwise) {

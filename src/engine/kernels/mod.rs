@@ -10,8 +10,6 @@ mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use tract_core::prelude::{Datum, Tensor, TractResult};
-
 /// Floats that every buffer and every row of channels is a multiple of: one vector of the widest instruction set.
 pub(super) const ALIGN: usize = 16;
 
@@ -83,7 +81,7 @@ pub(super) struct Pixels<'a> {
     pub(super) segment: usize,
     /// From one segment to the next.
     pub(super) segment_stride: usize,
-    /// Channels.
+    /// Channels; with none the product is the bias.
     pub(super) depth: usize,
     /// How many pixels.
     pub(super) count: usize,
@@ -196,15 +194,16 @@ impl Kernels {
         if input.count == 0 {
             return;
         }
-        assert!((1..=self.widest).contains(&vectors) && input.segment > 0 && input.depth > 0);
+        assert!((1..=self.widest).contains(&vectors) && input.segment > 0);
         assert!(panel.len() >= width * (input.depth + 1));
         let segments = input.depth.div_ceil(input.segment);
-        let last = input.depth - (segments - 1) * input.segment;
-        let mut reach = (segments - 1) * input.segment_stride + last;
-        if segments > 1 {
-            reach = reach.max((segments - 2) * input.segment_stride + input.segment);
+        if let Some(before) = segments.checked_sub(1) {
+            let mut reach = before * input.segment_stride + input.depth - before * input.segment;
+            if before > 0 {
+                reach = reach.max((before - 1) * input.segment_stride + input.segment);
+            }
+            assert!(input.values.len() >= (input.count - 1) * input.stride + reach);
         }
-        assert!(input.values.len() >= (input.count - 1) * input.stride + reach);
         let written = (input.count - 1) * stride + width;
         assert!(output.len() >= written && (input.count == 1 || stride >= width));
         assert!(residual.is_none_or(|r| r.len() >= written));
@@ -351,17 +350,13 @@ impl Kernels {
     }
 }
 
-/// A tensor of f32 whose every element the caller writes before anything reads it.
-///
-/// # Errors
-/// When there is no memory for it.
-pub(super) fn unwritten(shape: &[usize]) -> TractResult<Tensor> {
-    debug_assert_eq!(f32::datum_type().size_of(), 4);
-    // SAFETY: every bit pattern is an f32, and the layers write the whole tensor before they hand it on.
-    unsafe { Tensor::uninitialized_aligned::<f32>(shape, 4 * ALIGN) }
-}
-
-/// The value of an IEEE half.
+/// The value of an IEEE half, exactly.
 pub(super) fn half_to_float(bits: u16) -> f32 {
-    tract_core::prelude::f16::from_bits(bits).to_f32()
+    let sign = u32::from(bits & 0x8000) << 16;
+    let magnitude = u32::from(bits & 0x7fff) << 13;
+    // Exponent and fraction stand where an f32 has them; what is left is the difference of the biases, 127 − 15.
+    let scaled = (f32::from_bits(magnitude) * f32::from_bits((127 + 127 - 15) << 23)).to_bits();
+    // The highest exponent of a half is infinity or not a number.
+    let magnitude = if magnitude < 31 << 23 { scaled } else { magnitude | 255 << 23 };
+    f32::from_bits(sign | magnitude)
 }

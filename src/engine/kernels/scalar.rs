@@ -73,7 +73,7 @@ unsafe impl Vector for Quad {
 
 unsafe fn gemm(raw: &RawGemm) {
     // SAFETY: passed on as it came.
-    unsafe { vector::gemm::<Quad, 4, 2>(raw) }
+    unsafe { vector::gemm::<Quad, 8, 4, 2>(raw) }
 }
 
 unsafe fn depthwise(raw: &RawDepthwise) {

@@ -1,8 +1,8 @@
 //! Every kernel that this processor has, against plain loops in f64.
 
 use super::*;
-use crate::engine::network::Draw;
-use crate::engine::pool::Buffer;
+use super::super::draw::Draw;
+use super::super::pool::Buffer;
 
 /// Largest error relative to the sum of the magnitudes that went in.
 const TOLERANCE: f64 = 1e-5;
@@ -31,6 +31,11 @@ fn clamp(value: f64, clamp: Clamp) -> f64 {
     } else {
         value
     }
+}
+
+/// A half between 2^-5 and 1 of either sign.
+fn half(draw: &mut Draw) -> u16 {
+    (draw.below(2) << 15 | (10 + draw.below(5)) << 10 | draw.below(1 << 10)) as u16
 }
 
 #[track_caller]
@@ -183,14 +188,13 @@ fn depthwise_rows_of_any_width_are_right() {
 
 #[test]
 fn dense_layers_are_right_both_ways_in_both_precisions() {
-    use tract_core::prelude::f16;
     for kernels in all() {
         let mut draw = Draw(14);
         for _ in 0..60 {
             let (rows, columns) = (1 + draw.below(60), 1 + draw.below(90));
             let stride = columns.next_multiple_of(ALIGN);
             let halves: Vec<u16> = (0..rows * stride)
-                .map(|i| if i % stride < columns { f16::from_f32(draw.signed()).to_bits() } else { 0 })
+                .map(|i| if i % stride < columns { half(&mut draw) } else { 0 })
                 .collect();
             let floats: Vec<f32> = halves.iter().map(|bits| half_to_float(*bits)).collect();
             let picked: Vec<u32> = (0..rows as u32).filter(|_| draw.below(4) > 0).collect();
@@ -249,4 +253,21 @@ fn memory_is_aligned_to_the_widest_vector() {
     for length in [1, 15, 16, 1000] {
         assert!(Buffer::zeros(length).as_ptr().addr().is_multiple_of(4 * ALIGN));
     }
+}
+
+#[test]
+fn halves_of_every_kind_become_the_same_number() {
+    for (bits, value) in [
+        (0x0000, 0.0),
+        (0x0001, 2.0f32.powi(-24)),
+        (0x03ff, 1023.0 * 2.0f32.powi(-24)),
+        (0x0400, 2.0f32.powi(-14)),
+        (0x3c00, 1.0),
+        (0xc248, -3.140625),
+        (0x7bff, 65504.0),
+        (0xfc00, f32::NEG_INFINITY),
+    ] {
+        assert_eq!(half_to_float(bits).to_bits(), value.to_bits(), "{bits:#06x}");
+    }
+    assert!(half_to_float(0x8000).is_sign_negative() && half_to_float(0x7c01).is_nan());
 }

@@ -37,6 +37,18 @@ pub(super) unsafe trait Vector: Copy {
     unsafe fn group(from: *const f32) -> Self::Group;
     /// `self + weights · group[INDEX]`.
     unsafe fn add_scaled<const INDEX: i32>(self, weights: Self, group: Self::Group) -> Self;
+    /// Adds `channels` input channels of `MR` pixels, `stride` floats apart, to the sums where the instruction set has a
+    /// loop of its own for a tile of this size, and says whether it has.
+    #[inline(always)]
+    unsafe fn accumulate<const MR: usize, const NV: usize>(
+        _sums: &mut [[Self; NV]; MR],
+        _input: *const f32,
+        _stride: usize,
+        _weights: *const f32,
+        _channels: usize,
+    ) -> bool {
+        false
+    }
     /// `self + a · b`.
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
     /// `self + other`.
@@ -71,23 +83,45 @@ pub(super) unsafe fn peak<V: Vector>(rounds: usize) -> f32 {
     }
 }
 
-/// One panel of a matrix product, in tiles of at most `ROWS` pixels of even height.
+/// One panel of a matrix product, in tiles of even height: as many pixels as `SUMS` registers of sums allow, at most
+/// `ROWS`.
 ///
 /// # Safety
-/// As [`RawGemm`] says; `ROWS` is at most 8 and `WIDEST`, the widest panel in vectors, at most 4.
+/// As [`RawGemm`] says; `ROWS` is at most 8 and `WIDEST`, the widest panel in vectors, at most 6.
 #[inline(always)]
-pub(super) unsafe fn gemm<V: Vector, const ROWS: usize, const WIDEST: usize>(g: &RawGemm) {
-    let tiles = g.pixels.div_ceil(ROWS);
+pub(super) unsafe fn gemm<V: Vector, const SUMS: usize, const ROWS: usize, const WIDEST: usize>(g: &RawGemm) {
+    // SAFETY: passed on as it came. The guards drop the wide tiles that this instruction set does not use.
+    unsafe {
+        match g.vectors {
+            1 => panel::<V, SUMS, ROWS, 1>(g),
+            2 => panel::<V, SUMS, ROWS, 2>(g),
+            3 if WIDEST >= 3 => panel::<V, SUMS, ROWS, 3>(g),
+            4 if WIDEST >= 4 => panel::<V, SUMS, ROWS, 4>(g),
+            5 if WIDEST >= 5 => panel::<V, SUMS, ROWS, 5>(g),
+            6 if WIDEST >= 6 => panel::<V, SUMS, ROWS, 6>(g),
+            _ => {}
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn panel<V: Vector, const SUMS: usize, const ROWS: usize, const NV: usize>(g: &RawGemm) {
+    let tallest = const { if SUMS / NV < ROWS { SUMS / NV } else { ROWS } };
+    let tiles = g.pixels.div_ceil(tallest);
     let mut first = 0;
-    for tile in 0..tiles {
-        let end = g.pixels * (tile + 1) / tiles;
-        // SAFETY: `first..end` lies in `0..g.pixels` and has at most `ROWS` pixels.
+    for tile_index in 0..tiles {
+        let end = g.pixels * (tile_index + 1) / tiles;
+        // SAFETY: `first..end` lies in `0..g.pixels` and has at most `tallest` pixels.
         unsafe {
-            match g.vectors {
-                1 => rows::<V, ROWS, 1>(g, first, end - first),
-                2 => rows::<V, ROWS, 2>(g, first, end - first),
-                3 if WIDEST >= 3 => rows::<V, ROWS, 3>(g, first, end - first),
-                4 if WIDEST >= 4 => rows::<V, ROWS, 4>(g, first, end - first),
+            match end - first {
+                1 => tile::<V, 1, NV>(g, first),
+                2 => tile::<V, 2, NV>(g, first),
+                3 => tile::<V, 3, NV>(g, first),
+                4 => tile::<V, 4, NV>(g, first),
+                5 if tallest >= 5 => tile::<V, 5, NV>(g, first),
+                6 if tallest >= 6 => tile::<V, 6, NV>(g, first),
+                7 if tallest >= 7 => tile::<V, 7, NV>(g, first),
+                8 if tallest >= 8 => tile::<V, 8, NV>(g, first),
                 _ => {}
             }
         }
@@ -95,23 +129,8 @@ pub(super) unsafe fn gemm<V: Vector, const ROWS: usize, const WIDEST: usize>(g: 
     }
 }
 
-#[inline(always)]
-unsafe fn rows<V: Vector, const ROWS: usize, const NV: usize>(g: &RawGemm, first: usize, count: usize) {
-    // SAFETY: as the caller vouches. The guards drop the tall tiles that this instruction set does not use.
-    unsafe {
-        match count {
-            1 => tile::<V, 1, NV>(g, first),
-            2 => tile::<V, 2, NV>(g, first),
-            3 => tile::<V, 3, NV>(g, first),
-            4 => tile::<V, 4, NV>(g, first),
-            5 if ROWS >= 5 => tile::<V, 5, NV>(g, first),
-            6 if ROWS >= 6 => tile::<V, 6, NV>(g, first),
-            7 if ROWS >= 7 => tile::<V, 7, NV>(g, first),
-            8 if ROWS >= 8 => tile::<V, 8, NV>(g, first),
-            _ => {}
-        }
-    }
-}
+/// Input channels that are worked through in one turn of the innermost loop.
+pub(super) const DEPTH: usize = 4;
 
 /// `MR` pixels by `NV` vectors of output channels, all in registers while `depth` input channels stream by.
 #[inline(always)]
@@ -130,38 +149,44 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(g: &RawGemm, first: 
         let mut left = g.depth;
         while left > 0 {
             let length = if left < g.segment { left } else { g.segment };
+            if V::accumulate(&mut sums, segment, g.input_stride, weights, length) {
+                weights = weights.add(length * width);
+                left -= length;
+                segment = segment.add(g.segment_stride);
+                continue;
+            }
             let mut at = [segment; MR];
             for (i, at) in at.iter_mut().enumerate() {
                 *at = V::apart(at.add(i * g.input_stride));
             }
-            for _ in 0..length / V::GROUP {
+            for _ in 0..length / DEPTH {
                 if V::GROUP == 1 {
                     // Weights stay in registers, one activation at a time: fits sixteen registers.
-                    let mut row_of_weights = bias;
-                    for (j, w) in row_of_weights.iter_mut().enumerate() {
-                        *w = V::load(weights.add(j * V::LANES));
-                    }
-                    for (row, at) in sums.iter_mut().zip(&mut at) {
-                        let group = V::group(*at);
-                        *at = at.add(1);
-                        for (sum, w) in row.iter_mut().zip(row_of_weights) {
-                            *sum = sum.add_scaled::<0>(w, group);
+                    for k in 0..DEPTH {
+                        let mut row_of_weights = bias;
+                        for (j, w) in row_of_weights.iter_mut().enumerate() {
+                            *w = V::load(weights.add((k * NV + j) * V::LANES));
+                        }
+                        for (row, at) in sums.iter_mut().zip(&at) {
+                            let group = V::group(at.add(k));
+                            for (sum, w) in row.iter_mut().zip(row_of_weights) {
+                                *sum = sum.add_scaled::<0>(w, group);
+                            }
                         }
                     }
-                    weights = weights.add(width);
                 } else {
                     // Activations stay in registers, one register of weights at a time.
                     let groups = at.map(|at| V::group(at));
-                    at = at.map(|at| at.add(V::GROUP));
-                    const { assert!(V::GROUP == 1 || V::GROUP == 4) };
+                    const { assert!(V::GROUP == 1 || V::GROUP == DEPTH) };
                     step::<V, MR, NV, 0>(&mut sums, &groups, weights);
                     step::<V, MR, NV, 1>(&mut sums, &groups, weights.add(width));
                     step::<V, MR, NV, 2>(&mut sums, &groups, weights.add(2 * width));
                     step::<V, MR, NV, 3>(&mut sums, &groups, weights.add(3 * width));
-                    weights = weights.add(4 * width);
                 }
+                at = at.map(|at| at.add(DEPTH));
+                weights = weights.add(DEPTH * width);
             }
-            for _ in 0..length % V::GROUP {
+            for _ in 0..length % DEPTH {
                 for j in 0..NV {
                     let w = V::load(weights.add(j * V::LANES));
                     for (row, at) in sums.iter_mut().zip(at) {
