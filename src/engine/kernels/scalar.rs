@@ -78,7 +78,7 @@ unsafe fn gemm(raw: &RawGemm) {
 
 unsafe fn depthwise(raw: &RawDepthwise) {
     // SAFETY: passed on as it came.
-    unsafe { vector::depthwise::<Quad, 2>(raw) }
+    unsafe { vector::depthwise::<Quad, 2, 4>(raw) }
 }
 
 unsafe fn dense_forward(raw: &RawDense) {

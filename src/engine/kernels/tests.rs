@@ -1,8 +1,8 @@
 //! Every kernel that this processor has, against plain loops in f64.
 
-use super::*;
 use super::super::draw::Draw;
 use super::super::pool::Buffer;
+use super::*;
 
 /// Largest error relative to the sum of the magnitudes that went in.
 const TOLERANCE: f64 = 1e-5;
@@ -193,9 +193,8 @@ fn dense_layers_are_right_both_ways_in_both_precisions() {
         for _ in 0..60 {
             let (rows, columns) = (1 + draw.below(60), 1 + draw.below(90));
             let stride = columns.next_multiple_of(ALIGN);
-            let halves: Vec<u16> = (0..rows * stride)
-                .map(|i| if i % stride < columns { half(&mut draw) } else { 0 })
-                .collect();
+            let halves: Vec<u16> =
+                (0..rows * stride).map(|i| if i % stride < columns { half(&mut draw) } else { 0 }).collect();
             let floats: Vec<f32> = halves.iter().map(|bits| half_to_float(*bits)).collect();
             let picked: Vec<u32> = (0..rows as u32).filter(|_| draw.below(4) > 0).collect();
             let inputs = random(&mut draw, rows);

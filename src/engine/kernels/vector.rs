@@ -4,7 +4,7 @@
 //! set is enabled. Nothing here checks a bound; `super` does, before it calls.
 #![expect(unsafe_code, reason = "vector loads and stores through pointers that the caller has checked")]
 
-use super::{PEAK_CHAINS, RawDense, RawDepthwise, RawGemm};
+use super::{ALIGN, PEAK_CHAINS, RawDense, RawDepthwise, RawGemm};
 
 /// One register of f32 lanes.
 ///
@@ -244,34 +244,32 @@ unsafe fn step<V: Vector, const MR: usize, const NV: usize, const INDEX: i32>(
 /// # Safety
 /// As [`RawDepthwise`] says.
 #[inline(always)]
-pub(super) unsafe fn depthwise<V: Vector, const WIDEST: usize>(d: &RawDepthwise) {
+pub(super) unsafe fn depthwise<V: Vector, const WIDEST: usize, const TILE: usize>(d: &RawDepthwise) {
     // SAFETY: passed on as it came.
     unsafe {
         match (d.stride, d.height) {
-            (1, 1) => depthwise_rows::<V, WIDEST, 1, 1, 6, 3>(d),
-            (1, _) => depthwise_rows::<V, WIDEST, 1, 2, 6, 4>(d),
-            (_, 1) => depthwise_rows::<V, WIDEST, 2, 1, 9, 3>(d),
-            (_, _) => depthwise_rows::<V, WIDEST, 2, 2, 9, 5>(d),
+            (1, 1) => depthwise_rows::<V, WIDEST, TILE, 1, 1, 3>(d),
+            (1, _) => depthwise_rows::<V, WIDEST, TILE, 1, 2, 4>(d),
+            (_, 1) => depthwise_rows::<V, WIDEST, TILE, 2, 1, 3>(d),
+            (_, _) => depthwise_rows::<V, WIDEST, TILE, 2, 2, 5>(d),
         }
     }
 }
 
-/// Output columns that are computed together: each input column is loaded once for all of them.
-const TILE: usize = 4;
-
-/// `SPAN` and `REACH` are the input columns and rows under `TILE` columns and `HEIGHT` rows of the output.
+/// `TILE` columns of the output are computed together, each input column loaded once for all of them; `REACH` are the
+/// input rows under `HEIGHT` rows of the output.
 #[inline(always)]
 unsafe fn depthwise_rows<
     V: Vector,
     const WIDEST: usize,
+    const TILE: usize,
     const STRIDE: usize,
     const HEIGHT: usize,
-    const SPAN: usize,
     const REACH: usize,
 >(
     d: &RawDepthwise,
 ) {
-    const { assert!(SPAN == (TILE - 1) * STRIDE + 3 && REACH == (HEIGHT - 1) * STRIDE + 3) };
+    const { assert!(REACH == (HEIGHT - 1) * STRIDE + 3) };
     // SAFETY: output column `x` reads input columns `x · STRIDE .. x · STRIDE + 3` of `REACH` rows, which
     // `RawDepthwise` says can be read for all `x < d.columns`.
     unsafe {
@@ -293,14 +291,16 @@ unsafe fn depthwise_rows<
             for _ in 0..d.columns / TILE {
                 let mut sums = [[bias; TILE]; HEIGHT];
                 for (y, row) in rows.iter_mut().enumerate() {
-                    for column in 0..SPAN {
-                        let value = V::load(row.add(column * width));
-                        for (out_y, sums) in sums.iter_mut().enumerate() {
-                            for (out_x, sum) in sums.iter_mut().enumerate() {
-                                let (top, left) = (out_y * STRIDE, out_x * STRIDE);
-                                if y >= top && y < top + 3 && column >= left && column < left + 3 {
-                                    *sum = sum.add_product(value, taps[(y - top) * 3 + column - left]);
-                                }
+                    for (out_y, sums) in sums.iter_mut().enumerate() {
+                        let top = out_y * STRIDE;
+                        if y < top || y >= top + 3 {
+                            continue;
+                        }
+                        // Loads of the same column are one.
+                        for (out_x, sum) in sums.iter_mut().enumerate() {
+                            for kx in 0..3 {
+                                let value = V::load(row.add((out_x * STRIDE + kx) * width));
+                                *sum = sum.add_product(value, taps[(y - top) * 3 + kx]);
                             }
                         }
                     }
@@ -355,15 +355,24 @@ pub(super) unsafe fn dense_forward<V: Vector, const HALF: bool>(d: &RawDense) {
         for rows in whole {
             let scales = rows.map(|k| V::splat(*d.inputs.add(k as usize)));
             let bases = rows.map(|k| k as usize * d.row_stride);
+            // A whole multiple of `ALIGN` columns, so many at a time.
             let mut n = d.first_column;
             while n < d.end_column {
                 let output = d.outputs.add(n);
-                let mut sum = V::load(output);
-                for i in 0..TOGETHER {
-                    sum = sum.add_product(dense_weights::<V, HALF>(d, bases[i] + n), scales[i]);
+                let mut sums = [V::splat(0.0); ALIGN];
+                let sums = &mut sums[..ALIGN / V::LANES];
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    *sum = V::load(output.add(j * V::LANES));
                 }
-                sum.store(output);
-                n += V::LANES;
+                for (base, scale) in bases.into_iter().zip(scales) {
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        *sum = sum.add_product(dense_weights::<V, HALF>(d, base + n + j * V::LANES), scale);
+                    }
+                }
+                for (j, sum) in sums.iter().enumerate() {
+                    sum.store(output.add(j * V::LANES));
+                }
+                n += ALIGN;
             }
         }
         for &k in rest {

@@ -461,7 +461,7 @@ macro_rules! kernels {
             #[target_feature(enable = $features)]
             pub(super) unsafe fn depthwise(raw: &RawDepthwise) {
                 // SAFETY: passed on as it came.
-                unsafe { vector::depthwise::<$vector, $widest>(raw) }
+                unsafe { vector::depthwise::<$vector, $widest, 4>(raw) }
             }
             #[target_feature(enable = $features)]
             pub(super) unsafe fn dense_forward(raw: &RawDense) {

@@ -50,7 +50,10 @@ fn main() -> ExitCode {
         checksum = answer.iter().fold(checksum, |sum, value| sum.rotate_left(1) ^ value.to_bits());
     }
     let millions = network.multiply_adds() as f64 / 1e6;
-    println!("{}, {threads} threads: {millions:.1} M multiply-adds, least {whole:.3} ms, {checksum:08x}", network.kernels());
+    println!(
+        "{}, {threads} threads: {millions:.1} M multiply-adds, least {whole:.3} ms, {checksum:08x}",
+        network.kernels()
+    );
     if runs >= TIMED {
         let peak = network.peak() / 1e9;
         println!("{:.0} % of {peak:.1} GFLOP/s a core", 200.0 * millions / whole / peak / threads as f64);

@@ -153,7 +153,8 @@ fn blocks_of_any_shape_are_right() {
             if let Some(expand) = &expand {
                 expected = expected.mixed(expand);
             }
-            expected = expected.filtered(wide, stride, true, &depthwise.weights, &depthwise.bias, RELU6).mixed(&project);
+            expected =
+                expected.filtered(wide, stride, true, &depthwise.weights, &depthwise.bias, RELU6).mixed(&project);
             if residual {
                 expected.values.iter_mut().zip(&image.values).for_each(|(sum, value)| *sum += value);
             }
