@@ -26,13 +26,13 @@ const BAND_BYTES: usize = 256 << 10;
 
 /// What the recogniser found.
 #[derive(Clone, Debug)]
-pub(super) struct BlockWeights {
+pub(super) struct BlockWeights<'a> {
     /// Absent in the first block.
-    pub(super) expand: Option<Pointwise>,
+    pub(super) expand: Option<Pointwise<'a>>,
     /// The filter.
     pub(super) depthwise: Depthwise,
     /// Back to few channels.
-    pub(super) project: Pointwise,
+    pub(super) project: Pointwise<'a>,
     /// Whether the input is added to the output.
     pub(super) residual: bool,
 }
@@ -77,7 +77,7 @@ impl Ring {
 }
 
 impl Block {
-    pub(super) fn new(kernels: &'static Kernels, weights: &BlockWeights) -> Self {
+    pub(super) fn new(kernels: &'static Kernels, weights: &BlockWeights<'_>) -> Self {
         Self {
             inputs: weights.expand.as_ref().map_or(weights.depthwise.channels, |e| e.inputs),
             expand: weights.expand.as_ref().map(|e| Panels::new(kernels, e, Cut::Fixed)),

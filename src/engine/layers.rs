@@ -14,13 +14,13 @@ fn share(count: usize, part: usize, parts: usize) -> usize {
 
 /// A 3×3 convolution of an image of few channels, padded by one pixel on each side.
 #[derive(Clone, Debug)]
-pub(super) struct StemWeights {
+pub(super) struct StemWeights<'a> {
     /// Channels read, at most [`Stem::MAX_CHANNELS`].
     pub(super) inputs: usize,
     /// 1 or 2.
     pub(super) stride: usize,
     /// As a 1×1 convolution of the `9 · inputs` pixels under each output, `[outputs][inputs][3][3]`.
-    pub(super) taps: Pointwise,
+    pub(super) taps: Pointwise<'a>,
 }
 
 /// The first convolution: planes in, channels-last pixels out.
@@ -35,7 +35,7 @@ impl Stem {
     /// Most channels of an image.
     pub(super) const MAX_CHANNELS: usize = 4;
 
-    pub(super) fn new(kernels: &'static Kernels, weights: &StemWeights) -> Self {
+    pub(super) fn new(kernels: &'static Kernels, weights: &StemWeights<'_>) -> Self {
         Self { inputs: weights.inputs, stride: weights.stride, panels: Panels::new(kernels, &weights.taps, Cut::Even) }
     }
 
@@ -121,7 +121,7 @@ pub(super) struct Convolution {
 }
 
 impl Convolution {
-    pub(super) fn new(kernels: &'static Kernels, weights: &Pointwise) -> Self {
+    pub(super) fn new(kernels: &'static Kernels, weights: &Pointwise<'_>) -> Self {
         Self { panels: Panels::new(kernels, weights, Cut::Even) }
     }
 }

@@ -8,6 +8,7 @@ use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{Framework, InferenceModelExt};
 
 use super::kernels::Kernels;
+use super::lift::Lifted;
 use super::op::FusedOp;
 use super::pool::Pool;
 use super::recognise::{Recognised, recognise};
@@ -38,15 +39,16 @@ pub(super) fn stock(model: &ModelProto, interface: &Interface<'_>) -> TractResul
     plan(model, interface, |_, _| Ok(())).map(|plan| Loaded { plan, fused: 0 })
 }
 
-/// The network with every layer fused that is recognised.
+/// The network with every layer fused that is recognised; `lifted` has the larger constants of `model`.
 pub(super) fn fused(
     mut model: ModelProto,
+    lifted: &Lifted<'_>,
     interface: &Interface<'_>,
     kernels: &'static Kernels,
     pool: &Arc<Pool>,
 ) -> TractResult<Loaded> {
     let graph = model.graph.take().context("the file has no graph")?;
-    let Recognised { graph, layers } = recognise(graph, kernels);
+    let Recognised { graph, layers } = recognise(graph, lifted, kernels);
     model.graph = Some(graph);
     let plan = plan(&model, interface, |name, op| {
         if let Some(layer) = layers.get(name) {

@@ -11,6 +11,7 @@ mod draw;
 mod kernels;
 mod layer;
 mod layers;
+mod lift;
 mod load;
 #[cfg(test)]
 #[path = "../../tests/support/network.rs"]
@@ -162,11 +163,12 @@ fn load(model: &VerifiedModel, options: EngineOptions) -> TractResult<load::Load
         shape: &manifest.input.shape(),
         outputs: &[&outputs.logits, &outputs.maps, &outputs.features],
     };
-    let network = load::parse(model.network())?;
     if options.fused {
+        let (rest, lifted) = lift::Lifted::out_of(model.network());
+        let network = load::parse(&rest)?;
         let pool = Arc::new(pool::Pool::new(options.threads)?);
         let kernels = kernels::found()[0];
-        match load::fused(network, &interface, kernels, &pool) {
+        match load::fused(network, &lifted, &interface, kernels, &pool) {
             Ok(loaded) => return Ok(loaded),
             Err(error) => log::warn!("{}: runs without fused layers, slower: {error:#}", manifest.name),
         }

@@ -1,17 +1,63 @@
 //! Weights in the order in which the kernels read them.
 
-use super::kernels::{ALIGN, Clamp, Kernels, Pixels};
+use super::kernels::{ALIGN, Clamp, Kernels, Pixels, half_to_float};
 use super::pool::Buffer;
+
+/// Numbers that become f32 when they are packed, not before: a network has megabytes of them.
+#[derive(Clone, Debug)]
+pub(super) enum Numbers<'a> {
+    /// f32.
+    Floats(Vec<f32>),
+    /// f32 as they stand in the file, little-endian.
+    FloatBytes(&'a [u8]),
+    /// IEEE halves as they stand in the file, little-endian.
+    HalfBytes(&'a [u8]),
+}
+
+impl Numbers<'_> {
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Floats(values) => values.len(),
+            Self::FloatBytes(bytes) => bytes.len() / 4,
+            Self::HalfBytes(bytes) => bytes.len() / 2,
+        }
+    }
+
+    /// Writes those from `first` on.
+    pub(super) fn copy_to(&self, first: usize, to: &mut [f32]) {
+        match self {
+            Self::Floats(values) => to.copy_from_slice(&values[first..first + to.len()]),
+            Self::FloatBytes(bytes) => {
+                for (to, bytes) in to.iter_mut().zip(&bytes.as_chunks().0[first..]) {
+                    *to = f32::from_le_bytes(*bytes);
+                }
+            }
+            Self::HalfBytes(bytes) => {
+                for (to, bytes) in to.iter_mut().zip(&bytes.as_chunks().0[first..]) {
+                    *to = half_to_float(u16::from_le_bytes(*bytes));
+                }
+            }
+        }
+    }
+
+    /// All of them.
+    pub(super) fn to_floats(&self) -> Vec<f32> {
+        let mut floats = vec![0.0; self.len()];
+        self.copy_to(0, &mut floats);
+        floats
+    }
+}
 
 /// A 1×1 convolution: `[out][in]` weights, one bias an output channel, a clamp.
 #[derive(Clone, Debug)]
-pub(super) struct Pointwise {
+pub(super) struct Pointwise<'a> {
     /// Channels read.
     pub(super) inputs: usize,
     /// Channels written.
     pub(super) outputs: usize,
     /// `[outputs][inputs]`.
-    pub(super) weights: Vec<f32>,
+    pub(super) weights: Numbers<'a>,
     /// `[outputs]`.
     pub(super) bias: Vec<f32>,
     /// What follows.
@@ -70,7 +116,7 @@ pub(super) struct Panels {
 }
 
 impl Panels {
-    pub(super) fn new(kernels: &'static Kernels, convolution: &Pointwise, cut: Cut) -> Self {
+    pub(super) fn new(kernels: &'static Kernels, convolution: &Pointwise<'_>, cut: Cut) -> Self {
         let Pointwise { inputs, outputs, ref weights, ref bias, clamp } = *convolution;
         let lanes = kernels.lanes;
         let mut panels: Vec<Panel> = Vec::new();
@@ -90,16 +136,31 @@ impl Panels {
                 widths(padded(outputs) / lanes - vectors, kernels.widest, true).for_each(|width| push(width, 0));
             }
         }
+        const TOGETHER: usize = 4;
+        let mut lines = vec![0.0f32; TOGETHER * inputs];
         let mut memory = Buffer::zeros(offset);
         for panel in &panels {
             let width = panel.vectors * lanes;
             let (biases, rows) = memory[panel.offset..panel.offset + panel.length].split_at_mut(width);
-            let channels = panel.first..outputs.min(panel.first + width);
-            for (column, channel) in channels.enumerate() {
-                biases[column] = bias[channel];
-                let row = &weights[channel * inputs..(channel + 1) * inputs];
-                for (to, from) in rows[column..].iter_mut().step_by(width).zip(row) {
-                    *to = *from;
+            let channels = outputs.min(panel.first)..outputs.min(panel.first + width);
+            biases[..channels.len()].copy_from_slice(&bias[channels.clone()]);
+            if panel.depth == 0 {
+                continue;
+            }
+            // Four channels at a time, so that what is written together lies together.
+            for (group, first) in channels.clone().step_by(TOGETHER).enumerate() {
+                let count = TOGETHER.min(channels.end - first);
+                for (channel, line) in lines.chunks_exact_mut(inputs).enumerate().take(count) {
+                    weights.copy_to((first + channel) * inputs, line);
+                }
+                for (k, row) in rows.chunks_exact_mut(width).enumerate() {
+                    let row = &mut row[group * TOGETHER..];
+                    if count == TOGETHER {
+                        row[..TOGETHER]
+                            .copy_from_slice(&std::array::from_fn::<f32, TOGETHER, _>(|i| lines[i * inputs + k]));
+                    } else {
+                        (0..count).for_each(|i| row[i] = lines[i * inputs + k]);
+                    }
                 }
             }
         }

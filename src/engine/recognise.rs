@@ -8,15 +8,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tract_core::prelude::f16;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 use super::block::{Block, BlockWeights};
-use super::kernels::{Clamp, Kernels, Rows};
+use super::kernels::{Clamp, Kernels, Rows, half_to_float};
 use super::layer::Layer;
 use super::layers::{Convolution, Dense, DenseWeights, FromPlanes, GlobalPool, RELU, Stem, StemWeights, ToPlanes};
-use super::pack::{Depthwise, Pointwise, padded};
+use super::lift::Lifted;
+use super::pack::{Depthwise, Numbers, Pointwise, padded};
 
 /// What stands at the end of the name of a value that lies channels-last.
 const PIXELS: &str = ".channels-last";
@@ -31,9 +31,10 @@ pub(super) struct Recognised {
     pub(super) layers: HashMap<String, Arc<dyn Layer>>,
 }
 
-/// Takes the layers that it knows out of `graph`.
-pub(super) fn recognise(mut graph: GraphProto, kernels: &'static Kernels) -> Recognised {
-    let Some(search) = Search::new(&graph, kernels) else {
+/// Takes the layers that it knows out of `graph`, whose larger constants `lifted` has.
+pub(super) fn recognise(mut graph: GraphProto, lifted: &Lifted<'_>, kernels: &'static Kernels) -> Recognised {
+    let Some(search) = Search::new(&graph, lifted, kernels) else {
+        lifted.put_back(&mut graph);
         return Recognised { graph, layers: HashMap::new() };
     };
     let (taken, steps) = search.run();
@@ -69,6 +70,7 @@ pub(super) fn recognise(mut graph: GraphProto, kernels: &'static Kernels) -> Rec
         let mut keep = keep.into_iter();
         graph.node.retain(|_| keep.next().unwrap_or(true));
     }
+    lifted.put_back(&mut graph);
     layers.retain(|name, _| graph.node.iter().any(|node| node.name == *name));
     Recognised { graph, layers }
 }
@@ -146,17 +148,18 @@ struct Found<T> {
 }
 
 /// What kind a `Conv` node is.
-enum Convolved {
+enum Convolved<'a> {
     /// 1×1.
-    Pointwise(Pointwise),
+    Pointwise(Pointwise<'a>),
     /// 3×3, each channel by itself.
     Depthwise(Depthwise),
     /// 3×3 over all of few channels.
-    Stem(StemWeights),
+    Stem(StemWeights<'a>),
 }
 
 struct Search<'a> {
     graph: &'a GraphProto,
+    lifted: &'a Lifted<'a>,
     kernels: &'static Kernels,
     constants: HashMap<&'a str, &'a TensorProto>,
     /// The node that writes a value.
@@ -168,9 +171,10 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     /// None where the graph is of a kind that is left alone: with graphs inside, or a name written twice.
-    fn new(graph: &'a GraphProto, kernels: &'static Kernels) -> Option<Self> {
+    fn new(graph: &'a GraphProto, lifted: &'a Lifted<'a>, kernels: &'static Kernels) -> Option<Self> {
         let mut search = Self {
             graph,
+            lifted,
             kernels,
             constants: HashMap::new(),
             writer: HashMap::new(),
@@ -335,7 +339,7 @@ impl<'a> Search<'a> {
         let bias = match bias {
             None => None,
             Some(name) => {
-                let (shape, bias) = floats(self.constant(name)?)?;
+                let (shape, bias) = self.floats(name)?;
                 let fits = matches!(*shape.as_slice(), [n] | [1, n] if n == outputs);
                 Some(fits.then_some(bias)?)
             }
@@ -350,28 +354,29 @@ impl<'a> Search<'a> {
     }
 
     fn dense_weights(&self, name: &str) -> Option<DenseWeights> {
-        let tensor = self.constant(name)?;
-        let [rows, columns] = *shape_of(tensor)?.as_slice() else { return None };
+        let (shape, numbers) = self.numbers(name)?;
+        let [rows, columns] = *shape.as_slice() else { return None };
         let stride = padded(columns);
         if rows == 0 || columns == 0 || u32::try_from(rows).is_err() {
             return None;
         }
-        let (values, finite) = match halves(tensor).filter(|_| self.kernels.half_weights) {
-            Some(halves) => {
+        let (values, finite) = match numbers {
+            Numbers::HalfBytes(halves) if self.kernels.half_weights => {
                 let mut values = vec![0u16; rows * stride];
+                let mut not_finite = false;
                 for (to, from) in values.chunks_exact_mut(stride).zip(halves.chunks_exact(2 * columns)) {
                     for (to, from) in to.iter_mut().zip(from.as_chunks::<2>().0) {
                         *to = u16::from_le_bytes(*from);
+                        // The highest exponent.
+                        not_finite |= *to & 0x7c00 == 0x7c00;
                     }
                 }
-                let finite = values.iter().all(|bits| f16::from_bits(*bits).is_finite());
-                (Rows::Half(values), finite)
+                (Rows::Half(values), !not_finite)
             }
-            None => {
-                let (_, floats) = floats(tensor)?;
+            numbers => {
                 let mut values = vec![0.0; rows * stride];
-                for (to, from) in values.chunks_exact_mut(stride).zip(floats.chunks_exact(columns)) {
-                    to[..columns].copy_from_slice(from);
+                for (row, to) in values.chunks_exact_mut(stride).enumerate() {
+                    numbers.copy_to(row * columns, &mut to[..columns]);
                 }
                 let finite = values.iter().all(|value| value.is_finite());
                 (Rows::Full(values), finite)
@@ -405,7 +410,30 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn convolution(&self, index: usize) -> Option<Found<Convolved>> {
+    /// Shape and values of a constant of f32 or f16 that has as many as its shape says, inside the file.
+    fn numbers(&self, name: &str) -> Option<(Vec<usize>, Numbers<'a>)> {
+        let tensor = self.constant(name).filter(|tensor| is_float(tensor))?;
+        let shape: Vec<usize> = tensor.dims.iter().map(|d| usize::try_from(*d).ok()).collect::<Option<_>>()?;
+        let count = shape.iter().try_fold(1usize, |count, d| count.checked_mul(*d))?;
+        let bytes = self.lifted.bytes(tensor);
+        let half = tensor.data_type == DataType::Float16 as i32;
+        let numbers = match (bytes.is_empty(), half) {
+            (false, true) if bytes.len().is_multiple_of(2) => Numbers::HalfBytes(bytes),
+            (false, false) if bytes.len().is_multiple_of(4) => Numbers::FloatBytes(bytes),
+            (false, _) => return None,
+            (true, true) => Numbers::Floats(tensor.int32_data.iter().map(|bits| half_to_float(*bits as u16)).collect()),
+            (true, false) => Numbers::Floats(tensor.float_data.clone()),
+        };
+        let inside = tensor.data_location.is_none_or(|l| l == DataLocation::Default as i32);
+        (inside && numbers.len() == count).then_some((shape, numbers))
+    }
+
+    /// The same as f32.
+    fn floats(&self, name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
+        self.numbers(name).map(|(shape, numbers)| (shape, numbers.to_floats()))
+    }
+
+    fn convolution(&self, index: usize) -> Option<Found<Convolved<'a>>> {
         let node = &self.graph.node[index];
         if !is_onnx(node, "Conv") {
             return None;
@@ -416,11 +444,10 @@ impl<'a> Search<'a> {
             _ => return None,
         };
         let [value] = node.output.as_slice() else { return None };
-        let tensor = self.constant(weights)?;
-        let [outputs, inputs, height, width] = *shape_of(tensor)?.as_slice() else { return None };
-        let (_, weights) = floats(tensor)?;
+        let (shape, weights) = self.numbers(weights)?;
+        let [outputs, inputs, height, width] = *shape.as_slice() else { return None };
         let bias = match bias {
-            Some(name) => floats(self.constant(name)?)?.1,
+            Some(name) => self.floats(name)?.1,
             None => vec![0.0; outputs],
         };
         let auto_pad = attribute(node, "auto_pad").is_none_or(|a| a.s.is_empty() || a.s == b"NOTSET");
@@ -439,6 +466,7 @@ impl<'a> Search<'a> {
                 Convolved::Pointwise(Pointwise { inputs, outputs, weights, bias, clamp })
             }
             (3, 3, [stride @ (1 | 2), other], [1, 1, 1, 1]) if stride == other && group == outputs && inputs == 1 => {
+                let weights = weights.to_floats();
                 Convolved::Depthwise(Depthwise { channels: outputs, stride: *stride, weights, bias, clamp })
             }
             (3, 3, [stride @ (1 | 2), other], [1, 1, 1, 1])
@@ -459,7 +487,7 @@ impl<'a> Search<'a> {
             let node = &self.graph.node[next];
             let [output] = node.output.as_slice() else { return None };
             let bound = |position: usize, name: &str, none: f32| match node.input.get(position) {
-                Some(input) if !input.is_empty() => match floats(self.constant(input)?)?.1.as_slice() {
+                Some(input) if !input.is_empty() => match self.floats(input)?.1.as_slice() {
                     [bound] => Some(*bound),
                     _ => None,
                 },
@@ -503,47 +531,4 @@ fn usizes(numbers: &[i64]) -> Vec<usize> {
 
 fn is_float(tensor: &TensorProto) -> bool {
     tensor.data_type == DataType::Float as i32 || tensor.data_type == DataType::Float16 as i32
-}
-
-/// Sizes of a tensor that has as many elements as they say, inside the file.
-fn shape_of(tensor: &TensorProto) -> Option<Vec<usize>> {
-    let shape: Vec<usize> = tensor.dims.iter().map(|d| usize::try_from(*d).ok()).collect::<Option<_>>()?;
-    let count = shape.iter().try_fold(1usize, |count, d| count.checked_mul(*d))?;
-    let inside = tensor.data_location.is_none_or(|l| l == DataLocation::Default as i32);
-    let width = if tensor.data_type == DataType::Float16 as i32 { 2 } else { 4 };
-    let found = if !tensor.raw_data.is_empty() {
-        if !tensor.raw_data.len().is_multiple_of(width) {
-            return None;
-        }
-        tensor.raw_data.len() / width
-    } else if width == 2 {
-        tensor.int32_data.len()
-    } else {
-        tensor.float_data.len()
-    };
-    (inside && is_float(tensor) && found == count).then_some(shape)
-}
-
-/// Little-endian halves of a half-precision tensor.
-fn halves(tensor: &TensorProto) -> Option<&[u8]> {
-    let half = tensor.data_type == DataType::Float16 as i32 && !tensor.raw_data.is_empty();
-    half.then_some(tensor.raw_data.as_slice())
-}
-
-/// Shape and values of a constant of f32 or f16.
-fn floats(tensor: &TensorProto) -> Option<(Vec<usize>, Vec<f32>)> {
-    let shape = shape_of(tensor)?;
-    let values = if tensor.data_type == DataType::Float16 as i32 {
-        if tensor.raw_data.is_empty() {
-            tensor.int32_data.iter().map(|bits| f16::from_bits(*bits as u16).to_f32()).collect()
-        } else {
-            let halves = tensor.raw_data.as_chunks::<2>().0;
-            halves.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect()
-        }
-    } else if tensor.raw_data.is_empty() {
-        tensor.float_data.clone()
-    } else {
-        tensor.raw_data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
-    };
-    Some((shape, values))
 }

@@ -6,6 +6,7 @@ use tract_core::internal::*;
 use tract_onnx::pb::ModelProto;
 
 use super::kernels::{self, Kernels};
+use super::lift::Lifted;
 use super::load::{self, Interface, Loaded};
 use super::network::{Draw, Graph, Spec, integer, integers, mobilenet_v2};
 use super::pool::Pool;
@@ -18,7 +19,7 @@ fn run(loaded: &Loaded, shape: &[usize], values: &[f32]) -> Vec<Vec<f32>> {
 
 fn fuse(graph: &ModelProto, interface: &Interface<'_>, kernels: &'static Kernels, threads: usize) -> Loaded {
     let pool = Arc::new(Pool::new(threads).expect("threads"));
-    load::fused(graph.clone(), interface, kernels, &pool).expect("a network")
+    load::fused(graph.clone(), &Lifted::default(), interface, kernels, &pool).expect("a network")
 }
 
 /// Runs `graph` as tract does and fused, with all kernels and one to four threads; `fused` layers must be found.
@@ -206,7 +207,9 @@ fn a_batch_of_two_is_left_to_tract() {
     let interface = Interface { input: "image", shape: &shape, outputs: &[&block] };
     let pool = Arc::new(Pool::new(1).expect("a pool"));
     let graph = g.finish();
-    let error = load::fused(graph.clone(), &interface, kernels::found()[0], &pool).map(drop).expect_err("a refusal");
+    let error = load::fused(graph.clone(), &Lifted::default(), &interface, kernels::found()[0], &pool)
+        .map(drop)
+        .expect_err("a refusal");
     assert!(format!("{error:#}").contains("[1, 8, height, width]"), "{error:#}");
     assert!(load::stock(&graph, &interface).is_ok());
 }
@@ -238,22 +241,22 @@ fn damaged_graphs_are_errors_and_never_panics() {
         }
         let what = format!("round {round}");
         let fused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            super::recognise::recognise(model.graph.clone().expect("a graph"), kernels::found()[0])
+            super::recognise::recognise(model.graph.clone().expect("a graph"), &Lifted::default(), kernels::found()[0])
         }));
         assert!(fused.is_ok(), "{what} panicked");
-        refused += usize::from(load::fused(model, &interface, kernels::found()[0], &pool).is_err());
+        refused += usize::from(load::fused(model, &Lifted::default(), &interface, kernels::found()[0], &pool).is_err());
     }
     assert!(refused > 30, "only {refused} were refused");
     let mut empty = whole.clone();
     empty.graph = None;
-    assert!(load::fused(empty, &interface, kernels::found()[0], &pool).is_err());
+    assert!(load::fused(empty, &Lifted::default(), &interface, kernels::found()[0], &pool).is_err());
 }
 
 #[test]
 fn weights_that_layers_share_are_kept_once() {
     let spec = Spec { multiplier: 0.35, height: 32, width: 32, hidden: [6, 5], ..Spec::default() };
     let graph = mobilenet_v2(&spec).graph.expect("a graph");
-    let left = super::recognise::recognise(graph, kernels::found()[0]).graph;
+    let left = super::recognise::recognise(graph, &Lifted::default(), kernels::found()[0]).graph;
     let bytes: usize = left.initializer.iter().map(|tensor| tensor.raw_data.len()).sum();
     // The last layer's weights, transposed for Grad-CAM, two shapes and three numbers.
     assert!(bytes < 200, "{bytes} bytes of constants are left: {:?}", left.initializer);
@@ -280,4 +283,36 @@ fn a_pool_runs_every_part_once_and_survives_a_panic() {
         pool.run_on_parts(&mut values, 3, &|part| [0, 2, 2, 10][part], &|part, own| own.fill(part as f32 + 1.0));
         assert_eq!(values, [1.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0]);
     }
+}
+
+#[test]
+fn what_is_lifted_out_of_a_file_is_the_same_when_put_back() {
+    use prost::Message;
+    for half in [false, true] {
+        let spec = Spec { multiplier: 0.35, height: 32, width: 32, hidden: [50, 60], half, ..Spec::default() };
+        let model = mobilenet_v2(&spec);
+        let file = model.encode_to_vec();
+        let (rest, lifted) = Lifted::out_of(&file);
+        assert!(10 * rest.len() < file.len(), "{} of {} bytes are left", rest.len(), file.len());
+        let mut found = load::parse(&rest).expect("a network");
+        lifted.put_back(found.graph.as_mut().expect("a graph"));
+        assert_eq!(found, model);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_walked_is_left_to_the_parser() {
+    use prost::Message;
+    let spec = Spec { multiplier: 0.35, height: 32, width: 32, hidden: [50, 60], ..Spec::default() };
+    let mut model = mobilenet_v2(&spec);
+    let file = model.encode_to_vec();
+    for end in (1..file.len()).step_by(997) {
+        let (rest, _) = Lifted::out_of(&file[..end]);
+        assert_eq!(load::parse(&rest).is_ok(), load::parse(&file[..end]).is_ok(), "cut after {end} bytes");
+    }
+    let graph = model.graph.as_mut().expect("a graph");
+    let twice = graph.initializer.iter().max_by_key(|tensor| tensor.raw_data.len()).expect("a constant").clone();
+    graph.initializer.push(twice);
+    let file = model.encode_to_vec();
+    assert!(Lifted::out_of(&file).0.len() == file.len(), "a name that stands twice");
 }

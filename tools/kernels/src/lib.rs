@@ -1,7 +1,7 @@
 //! The engine's kernels and layers by themselves.
 //!
 //! The same files as in `src/engine`, without tract around them: built in seconds for any processor, so that their tests
-//! run under an emulator and a sanitizer, and their instructions can be counted (see `tools/kernels/run`).
+//! run under an emulator and valgrind, and their instructions can be counted (see `tools/kernels/run`).
 
 #![allow(dead_code, unreachable_pub, reason = "the engine uses the rest")]
 

@@ -7,7 +7,7 @@ use crate::block::{Block, BlockWeights};
 use crate::kernels::{self, Clamp, Kernels, Rows};
 use crate::layer::Layer;
 use crate::layers::{Convolution, Dense, DenseWeights, GlobalPool, Stem, StemWeights};
-use crate::pack::{Depthwise, Pointwise, padded};
+use crate::pack::{Depthwise, Numbers, Pointwise, padded};
 use crate::pool::Pool;
 
 /// Expansion, output channels, how many, stride of the first: the network's table of blocks.
@@ -57,8 +57,8 @@ impl Weights {
         (0..count).map(|_| next()).collect()
     }
 
-    fn pointwise(&mut self, inputs: usize, outputs: usize, clamp: Clamp) -> Pointwise {
-        let weights = self.draw(inputs * outputs, (6.0 / inputs as f32).sqrt());
+    fn pointwise(&mut self, inputs: usize, outputs: usize, clamp: Clamp) -> Pointwise<'static> {
+        let weights = Numbers::Floats(self.draw(inputs * outputs, (6.0 / inputs as f32).sqrt()));
         Pointwise { inputs, outputs, weights, bias: self.draw(outputs, 0.2), clamp }
     }
 }

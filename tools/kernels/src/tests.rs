@@ -7,7 +7,7 @@ use crate::draw::Draw;
 use crate::kernels::{self, Clamp, Rows};
 use crate::layer::Layer;
 use crate::layers::{Convolution, Dense, DenseWeights, GlobalPool, Stem, StemWeights};
-use crate::pack::{Depthwise, Pointwise, padded};
+use crate::pack::{Depthwise, Numbers, Pointwise, padded};
 use crate::pool::Pool;
 
 const RELU6: Clamp = Clamp { low: 0.0, high: 6.0 };
@@ -69,13 +69,14 @@ impl Planes {
         Self { channels: outputs, height, width, values }
     }
 
-    fn mixed(&self, weights: &Pointwise) -> Self {
+    fn mixed(&self, weights: &Pointwise<'_>) -> Self {
+        let matrix = weights.weights.to_floats();
         let count = self.height * self.width;
         let mut values = Vec::new();
         for o in 0..weights.outputs {
             for pixel in 0..count {
                 let products = (0..self.channels)
-                    .map(|c| self.values[c * count + pixel] * f64::from(weights.weights[o * self.channels + c]));
+                    .map(|c| self.values[c * count + pixel] * f64::from(matrix[o * self.channels + c]));
                 let sum = f64::from(weights.bias[o]) + products.sum::<f64>();
                 values.push(sum.clamp(f64::from(weights.clamp.low), f64::from(weights.clamp.high)));
             }
@@ -88,8 +89,8 @@ fn random(draw: &mut Draw, count: usize) -> Vec<f32> {
     (0..count).map(|_| draw.signed()).collect()
 }
 
-fn pointwise(draw: &mut Draw, inputs: usize, outputs: usize, clamp: Clamp) -> Pointwise {
-    let weights = random(draw, inputs * outputs);
+fn pointwise(draw: &mut Draw, inputs: usize, outputs: usize, clamp: Clamp) -> Pointwise<'static> {
+    let weights = Numbers::Floats(random(draw, inputs * outputs));
     Pointwise { inputs, outputs, weights, bias: random(draw, outputs), clamp }
 }
 
@@ -175,7 +176,7 @@ fn stems_of_any_shape_are_right() {
             let (height, width) = (1 + draw.below(30), 1 + draw.below(30));
             let image = Planes::random(&mut draw, inputs, height, width);
             let taps = pointwise(&mut draw, 9 * inputs, outputs, RELU6);
-            let expected = image.filtered(outputs, stride, false, &taps.weights, &taps.bias, RELU6);
+            let expected = image.filtered(outputs, stride, false, &taps.weights.to_floats(), &taps.bias, RELU6);
             let stem = Stem::new(kernels, &StemWeights { inputs, stride, taps });
             let found = run(&stem, &[1, inputs, height, width], &image.planar());
             near_pixels(&found, &expected, &format!("{} {inputs} to {outputs}, {height} × {width}", kernels.name));
