@@ -75,17 +75,43 @@ fn taps(length: u32, from: f32, to: f32, count: usize) -> Vec<Tap> {
         .collect()
 }
 
+/// Rows that are narrowed together.
+const TOGETHER: usize = 4;
+
+/// Appends the `lines`, each as wide as there are columns.
+fn narrow<const ROWS: usize>(lines: &[&[u16]; ROWS], columns: &[Tap], narrowed: &mut Vec<f32>) {
+    let start = narrowed.len();
+    narrowed.resize(start + ROWS * columns.len(), 0.0);
+    for (column, tap) in columns.iter().enumerate() {
+        let under = lines.map(|line| &line[tap.first..tap.first + tap.weights.len()]);
+        let mut sums = [0.0f32; ROWS];
+        for (at, weight) in tap.weights.iter().enumerate() {
+            for (sum, line) in sums.iter_mut().zip(under) {
+                *sum += f32::from(line[at]) * weight;
+            }
+        }
+        for (row, sum) in sums.into_iter().enumerate() {
+            narrowed[start + row * columns.len() + column] = sum;
+        }
+    }
+}
+
 /// Rows × columns of greys; `None` outside the film.
 fn resample(image: &GreyImage, columns: &[Tap], rows: &[Tap]) -> Vec<Option<u16>> {
     let first = rows.iter().filter(|t| !t.weights.is_empty()).map(|t| t.first).min().unwrap_or(0);
     let last = rows.iter().map(|t| t.first + t.weights.len()).max().unwrap_or(0);
     let mut narrowed = Vec::with_capacity(last.saturating_sub(first) * columns.len());
-    for y in first..last {
-        let row = image.row(y as u32);
-        narrowed.extend(columns.iter().map(|tap| {
-            let source = &row[tap.first..tap.first + tap.weights.len()];
-            source.iter().zip(&tap.weights).map(|(grey, weight)| f32::from(*grey) * weight).sum::<f32>()
-        }));
+    // Several rows at once, each with its own sum: one addition need not wait for another, and each sum stays what it is.
+    let mut y = first;
+    while y < last {
+        if y + TOGETHER <= last {
+            let lines: [&[u16]; TOGETHER] = std::array::from_fn(|row| image.row((y + row) as u32));
+            narrow(&lines, columns, &mut narrowed);
+            y += TOGETHER;
+        } else {
+            narrow(&[image.row(y as u32)], columns, &mut narrowed);
+            y += 1;
+        }
     }
     let mut greys = Vec::with_capacity(rows.len() * columns.len());
     let mut sums = vec![0.0f32; columns.len()];
@@ -197,6 +223,23 @@ mod tests {
         let grid = film(1024, 1024, |x, _| if x % 2 == 0 { 0 } else { u16::MAX });
         let input = preprocess(&grid, &spec(96, 96, Fit::Stretch, 0.0, GreyScale::AsShown));
         assert!(input.values.iter().all(|v| (v - 0.5).abs() < 0.02));
+    }
+
+    #[test]
+    fn rows_that_are_narrowed_together_are_those_narrowed_alone() {
+        let image = film(500, 7, |x, y| ((x * 7919 + y * 104_729) % 65_536) as u16);
+        let columns = taps(500, 0.03, 0.97, 40);
+        let (mut together, mut alone) = (Vec::new(), Vec::new());
+        narrow(&std::array::from_fn::<_, 7, _>(|y| image.image().row(y as u32)), &columns, &mut together);
+        for y in 0..7 {
+            narrow(&[image.image().row(y)], &columns, &mut alone);
+            for (tap, found) in columns.iter().zip(&alone[40 * y as usize..]) {
+                let greys = &image.image().row(y)[tap.first..];
+                let sum: f32 = greys.iter().zip(&tap.weights).map(|(grey, weight)| f32::from(*grey) * weight).sum();
+                assert_eq!(found.to_bits(), sum.to_bits());
+            }
+        }
+        assert_eq!(together, alone);
     }
 
     #[test]
