@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses the part that it needs")]
 
+pub mod photograph;
+
 use lightbox::domain::GreyImage;
 
 /// A frontal chest as a grey picture: trunk, lungs with vessels, ribs, clavicles, spine, heart and diaphragm, with the
@@ -137,6 +139,10 @@ fn band(value: f32, line: f32, half_width: f32) -> f32 {
 struct Noise(u64);
 
 impl Noise {
+    fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// 0 to 1.
     fn unit(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
