@@ -26,6 +26,7 @@ use lightbox::config::{self, Config, ModelsConfig, ReadConfig};
 use lightbox::domain::{Doubt, Verdict};
 use lightbox::engine::EngineOptions;
 use lightbox::models::{self, Device, Next, Serving};
+use lightbox::pipeline::film;
 use lightbox::ports::Panel;
 
 use super::{Failure, default_threads, draw, timing};
@@ -52,11 +53,14 @@ pub(crate) fn help() -> String {
 }
 
 pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
-    let Config { listener: peers, spool, read, folders, models } = Config::read(&arguments.config)?;
+    let Config { listener: peers, spool, read, folders, models, camera } = Config::read(&arguments.config)?;
     if arguments.check {
         listener::check_files(&peers).map_err(ListenerError::from)?;
         println!("{}: can be used", arguments.config.display());
         return Ok(());
+    }
+    if camera.is_some() {
+        log::warn!("[camera] is not used here: nobody can press a key");
     }
     let stop = signals::stop_requests().map_err(Failure::Signals)?;
     let reserve = Reserve { bytes: spool.keep_free_bytes, percent: spool.keep_free_percent };
@@ -150,6 +154,7 @@ impl Reader {
         }
         let start = Instant::now();
         let acquired = self.wall.read_film(path, &Limits::default())?;
+        let acquired = if stored.is_photograph() { acquired.and_then(film::develop) } else { acquired };
         let decode = start.elapsed();
         let remarks = acquired.as_ref().map_or_else(|_| Vec::new(), |acquired| acquired.remarks.clone());
         let screened = app::screen(acquired, self.serving.model.manifest(), &mut self.serving.classifier);

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
+use lightbox::adapters::clock;
 use lightbox::adapters::file::Limits;
 use lightbox::adapters::json_lines::{self, TimingMs};
 use lightbox::adapters::listener::ListenerError;
@@ -21,13 +22,13 @@ use lightbox::adapters::readings::ReadingsError;
 use lightbox::adapters::spool::SpoolError;
 use lightbox::adapters::terminal::TerminalPanel;
 use lightbox::adapters::wall::{self, Wall, WallError};
-use lightbox::adapters::{clock, content};
 use lightbox::app::{self, Screened};
 use lightbox::bundle::VerifiedModel;
 use lightbox::config;
 use lightbox::domain::{Finding, Frame, Reading, Verdict};
 use lightbox::engine::{EngineOptions, MAX_THREADS};
 use lightbox::models::{self, Device, ModelsError, Serving};
+use lightbox::pipeline::film;
 use lightbox::ports::Panel;
 use lightbox::record::{self, Digest, Entry, Image, Journal, JournalError, Moment, Origin};
 use lightbox::ui::{Film, Look, Page, Screen, VerdictScreen};
@@ -102,6 +103,9 @@ struct ScreenArguments {
     /// [default: terminal and png:lightbox-verdict.png; none with --json]
     #[arg(long = "panel", value_name = "PANEL", value_parser = PanelChoice::parse)]
     panels: Vec<PanelChoice>,
+    /// The files are photographs of films on a light box: each is found, set straight and evened out first
+    #[arg(long)]
+    film: bool,
     /// Size of the picture that a PNG panel writes
     #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "800x480", value_parser = parse_size)]
     size: (u32, u32),
@@ -258,14 +262,19 @@ fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     for (index, path) in arguments.files.iter().enumerate() {
         let start = Instant::now();
-        let acquired = wall.read_film(path, &Limits::default())?;
+        let (acquired, sha256) = if journal.is_some() {
+            wall.read_film_digested(path, &Limits::default())?
+        } else {
+            (wall.read_film(path, &Limits::default())?, None)
+        };
+        let acquired = if arguments.film { acquired.and_then(film::develop) } else { acquired };
         let decode = start.elapsed();
         let remarks = acquired.as_ref().map_or_else(|_| Vec::new(), |acquired| acquired.remarks.clone());
         let screened = app::screen(acquired, model.manifest(), &mut classifier);
         let total = start.elapsed();
         if let Some(journal) = &mut journal {
             // Before the verdict is shown: what was seen can be proved later.
-            journal.append(&entry(path, &screened.reading, &remarks, &model))?;
+            journal.append(&entry(path, sha256, &screened.reading, &remarks, &model))?;
         }
 
         let mut written = Vec::new();
@@ -299,14 +308,13 @@ fn timing(decode: Duration, screened: &Screened, total: Duration, since_received
 }
 
 /// What the journal says of a file that was named on the command line.
-fn entry(path: &Path, reading: &Reading, remarks: &[String], model: &VerifiedModel) -> Entry {
+fn entry(path: &Path, sha256: Option<[u8; 32]>, reading: &Reading, remarks: &[String], model: &VerifiedModel) -> Entry {
     let (unix_ms, verified) = clock::now();
     let manifest = model.manifest();
-    let image = content::sha256(path, Limits::default().file_bytes).ok();
     Entry {
         at: Moment { unix_ms, verified },
         origin: Origin::File,
-        image: image.map(|sha256| Image { sha256: Digest(sha256), reference: path.display().to_string() }),
+        image: sha256.map(|sha256| Image { sha256: Digest(sha256), reference: path.display().to_string() }),
         identity: None,
         remarks: remarks.to_vec(),
         model: record::Model {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::domain::{Frame, Key, Light, ModelInput, ModelOutput};
+use crate::domain::{Frame, GreyImage, Key, Light, ModelInput, ModelOutput};
 
 /// A network that reads prepared films.
 pub trait Classifier {
@@ -187,4 +187,48 @@ pub struct StorageError {
     pub name: String,
     /// What the system says.
     pub source: io::Error,
+}
+
+/// Something that takes photographs of films on a light box.
+pub trait Source {
+    /// A quick picture for guidance before the shot; `None` where there is none that is quicker than the shot.
+    ///
+    /// # Errors
+    /// When there is no picture; the next call tries again from the start.
+    fn look(&mut self) -> Result<Option<GreyImage>, SourceError>;
+
+    /// The photograph, as the bytes of a file (JPEG or PNG) that nobody has looked at yet.
+    ///
+    /// # Errors
+    /// When there is no picture; the next call tries again from the start.
+    fn shoot(&mut self) -> Result<Vec<u8>, SourceError>;
+}
+
+/// Why there is no photograph.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The camera is not there, in use, or gave up.
+    #[error("the camera {camera} cannot be used: {source}")]
+    Device {
+        /// Its path or program.
+        camera: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It went silent.
+    #[error("the camera {camera} gave no picture within {seconds} s")]
+    TimedOut {
+        /// Its path or program.
+        camera: String,
+        /// How long it was waited for.
+        seconds: f32,
+    },
+    /// It gives something else than pictures.
+    #[error("the camera {camera} gave no picture that can be used: {why}")]
+    Unusable {
+        /// Its path or program.
+        camera: String,
+        /// What it gave.
+        why: String,
+    },
 }

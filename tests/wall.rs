@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use image::ExtendedColorType;
 use image::ImageEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use lightbox::adapters::content;
 use lightbox::adapters::file::{Limits, read_film};
 use lightbox::adapters::wall::{Allowance, Landlock, Wall, WallError};
 use lightbox::domain::Reason;
@@ -273,4 +274,24 @@ fn a_program_that_is_no_decoder_is_named() {
         told,
         "the decoder /bin/echo was not ready: the decoder answered another greeting than that of the decoder"
     );
+}
+
+#[test]
+fn the_digest_is_that_of_the_bytes_which_were_decoded_whatever_became_of_them() {
+    let folder = TempDir::new().unwrap();
+    let limits = Limits::default();
+    let bomb = bomb(&folder, 8000);
+    let (good, broken) = (fixture("golden/jpeg-ls-12.dcm"), folder.path().join("broken.dcm"));
+    fs::write(&broken, &fs::read(&good).unwrap()[..3000]).unwrap();
+    // Too little memory for the bomb: the decoder falls.
+    let mut wall = wall(|allowance| allowance.memory_bytes = 150 << 20);
+    for path in [&good, &broken, &bomb] {
+        let (film, digest) = wall.read_film_digested(path, &limits).unwrap();
+        assert_eq!(film.is_ok(), path == &good, "{}", path.display());
+        assert_eq!(digest, content::sha256(path, u64::MAX).ok(), "{}", path.display());
+    }
+    let (film, digest) = wall.read_film_digested(&fixture("no-such-file.dcm"), &limits).unwrap();
+    assert_eq!((film.unwrap_err().reason, digest), (Reason::CannotOpen, None));
+    let bytes = fs::read(&good).unwrap();
+    assert_eq!(wall.decode(&bytes, &limits).unwrap(), read_film(&good, &limits));
 }

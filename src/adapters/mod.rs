@@ -11,6 +11,8 @@ mod jpeg;
 #[cfg(feature = "decode")]
 mod picture;
 
+#[cfg(feature = "kiosk")]
+pub mod camera;
 #[cfg(feature = "intake")]
 mod deadlined;
 #[cfg(feature = "intake")]

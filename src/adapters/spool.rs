@@ -6,6 +6,7 @@
 //! SPOOL/incoming/*.part            objects that are still coming in; removed at the next start
 //! SPOOL/unread/NUMBER-UID-CONTENT[-differs].dcm     from the network
 //! SPOOL/unread/NUMBER-CONTENT-CONTENT.film          from a folder or drive, whatever its format
+//! SPOOL/unread/NUMBER-CONTENT-CONTENT.photo         from the camera: a photograph of a film
 //! SPOOL/read/…                     the same names
 //! SPOOL/forgotten                  contents of files from folders that were deleted to make room, 16 bytes each
 //! SPOOL/commitments/…              what the listener owes to peers
@@ -122,6 +123,8 @@ enum Origin {
     Network,
     /// A folder or drive: it is told from others by its content alone.
     File,
+    /// The camera, likewise.
+    Camera,
 }
 
 impl Origin {
@@ -129,6 +132,7 @@ impl Origin {
         match self {
             Self::Network => ".dcm",
             Self::File => ".film",
+            Self::Camera => ".photo",
         }
     }
 }
@@ -153,7 +157,7 @@ impl Stored {
     /// `None` for a name that the spool does not give.
     fn parse(name: &str) -> Option<Self> {
         let of = |origin: Origin| Some((origin, name.strip_suffix(origin.ending())?));
-        let (origin, stem) = of(Origin::Network).or_else(|| of(Origin::File))?;
+        let (origin, stem) = of(Origin::Network).or_else(|| of(Origin::File)).or_else(|| of(Origin::Camera))?;
         let mut parts = stem.split('-');
         let number = parts.next().filter(|digits| digits.len() == 16)?.parse().ok()?;
         let mut fingerprint = || u128::from_str_radix(parts.next()?, 16).ok().map(Fingerprint);
@@ -170,6 +174,11 @@ impl Stored {
     /// The name of its file, which no other object has.
     pub fn file_name(&self) -> String {
         self.name()
+    }
+
+    /// Whether it is a photograph of a film, which has to be developed, and not the film itself.
+    pub fn is_photograph(&self) -> bool {
+        self.origin == Origin::Camera
     }
 
     /// The order of arrival; no two objects have the same.
@@ -207,7 +216,7 @@ struct Index {
 pub struct ComingIn {
     /// Objects from the network.
     pub from_network: u64,
-    /// Files from folders and drives.
+    /// Files from folders and drives, photographs.
     pub from_files: u64,
     /// Bytes of all of them so far.
     pub bytes: u64,
@@ -222,7 +231,7 @@ impl ComingIn {
     fn of(&mut self, origin: Origin) -> &mut u64 {
         match origin {
             Origin::Network => &mut self.from_network,
-            Origin::File => &mut self.from_files,
+            Origin::File | Origin::Camera => &mut self.from_files,
         }
     }
 }
@@ -398,6 +407,14 @@ impl Spool {
         self.receive_from(Origin::File)
     }
 
+    /// As [`receive`](Self::receive), for a photograph of a film.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn receive_photograph(&self) -> Result<Incoming<'_>, SpoolError> {
+        self.receive_from(Origin::Camera)
+    }
+
     /// What is coming in just now.
     pub fn coming_in(&self) -> ComingIn {
         *self.counted()
@@ -549,7 +566,7 @@ impl Incoming<'_> {
     /// # Errors
     /// When the disk does not take it; the object is then not in the spool.
     pub fn keep(self, uid: &SopInstanceUid) -> Result<Kept, SpoolError> {
-        self.keep_as(Some(Fingerprint::of_uid(uid)))
+        self.keep_as(Origin::Network, Some(Fingerprint::of_uid(uid)))
     }
 
     /// Keeps a file from a folder or drive and queues it for reading. On return both are durable.
@@ -557,16 +574,25 @@ impl Incoming<'_> {
     /// # Errors
     /// When the disk does not take it; the file is then not in the spool.
     pub fn keep_file(self) -> Result<Kept, SpoolError> {
-        self.keep_as(None)
+        self.keep_as(Origin::File, None)
     }
 
-    fn keep_as(mut self, uid: Option<Fingerprint>) -> Result<Kept, SpoolError> {
+    /// Keeps a photograph of a film and queues it for reading. On return both are durable.
+    ///
+    /// # Errors
+    /// When the disk does not take it; the photograph is then not in the spool.
+    pub fn keep_photograph(self) -> Result<Kept, SpoolError> {
+        self.keep_as(Origin::Camera, None)
+    }
+
+    /// `uid` tells it from others, or else its content does.
+    fn keep_as(mut self, origin: Origin, uid: Option<Fingerprint>) -> Result<Kept, SpoolError> {
         let arrival = Instant::now();
         let spool = self.spool;
         let content = Fingerprint::of(std::mem::take(&mut self.content));
-        let (origin, uid) = uid.map_or((Origin::File, content), |uid| (Origin::Network, uid));
+        let uid = uid.unwrap_or(content);
         let is_known = |index: &Index| match origin {
-            Origin::Network => spool.is_known(index, uid, content),
+            Origin::Network | Origin::Camera => spool.is_known(index, uid, content),
             Origin::File => spool.is_known_file(index, content),
         };
         if is_known(&spool.index()) {

@@ -3,6 +3,7 @@
 //! Nothing is guessed: an unknown key, a value out of its range or a peer that is not described is an error that names
 //! the key, what was found and what was expected.
 
+mod camera;
 #[cfg(feature = "device")]
 mod board;
 #[cfg(feature = "device")]
@@ -19,6 +20,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use self::camera::{CameraConfig, CameraKind};
 #[cfg(feature = "device")]
 pub use self::board::{Board, EXAMPLE as BOARD_EXAMPLE, Idle, JournalConfig, MetricsConfig, Site};
 #[cfg(feature = "device")]
@@ -30,6 +32,7 @@ pub use self::devices::{
 pub use self::models::ModelsConfig;
 pub use self::tls::TlsConfig;
 use crate::domain::AeTitle;
+use camera::CameraTable;
 use models::ModelsTable;
 
 /// An example with every key; `lightbox listen --help` prints it.
@@ -64,6 +67,13 @@ folder = "/var/lib/lightbox/spool"
 # readings = "/var/lib/lightbox/readings.jsonl"  # a line of JSON for each object
 # screens = "/var/lib/lightbox/screens"  # a folder; without it no screens are drawn
 # model = "/usr/share/lightbox/models/released"  # in place of the device's own, see [models]
+
+# [camera]                    # photographs films on a light box
+# device = "/dev/video0"      # a document camera (Video4Linux); or a program that writes JPEG or PNG to its output:
+# # command = ["rpicam-still", "--nopreview", "--immediate", "--output", "-"]
+# # look = ["rpicam-still", "--nopreview", "--immediate", "--width", "640", "--height", "480", "--output", "-"]
+# size = [1920, 1080]
+# timeout_s = 20              # for one picture
 
 # [models]                    # how models are installed and tried
 # store = "/var/lib/lightbox/models"  # until one was installed, the model that came with the program is used
@@ -129,6 +139,7 @@ struct ConfigFile {
     folders: Vec<FolderTable>,
     #[serde(default)]
     models: ModelsTable,
+    camera: Option<CameraTable>,
     #[serde(default)]
     limits: LimitsTable,
 }
@@ -204,6 +215,8 @@ pub struct Config {
     pub folders: Vec<FolderConfig>,
     /// Where the device's models are kept, and by which rules they are accepted and tried.
     pub models: ModelsConfig,
+    /// What photographs films on a light box.
+    pub camera: Option<CameraConfig>,
 }
 
 /// What the DICOM listener needs to know.
@@ -333,7 +346,10 @@ impl Config {
     }
 
     /// Checks `text`, which was read from `path`.
-    fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+    ///
+    /// # Errors
+    /// With the key, what was found and what was expected.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let file: ConfigFile = toml::from_str(text).map_err(|error| ConfigError::Syntax {
             path: path.to_owned(),
             message: error.to_string().trim_end().to_owned(),
@@ -360,7 +376,8 @@ impl Config {
         }
         let read = file.read.map(|ReadTable { readings, screens, model }| ReadConfig { readings, screens, model });
         let models = file.models.usable(&check)?;
-        Ok(Self { listener, spool, read, folders, models })
+        let camera = file.camera.map(|camera| check.camera(camera)).transpose()?;
+        Ok(Self { listener, spool, read, folders, models, camera })
     }
 }
 
@@ -528,6 +545,9 @@ mod tests {
         let mut typed = parse(&typed).unwrap();
         assert_eq!(typed.listener.report_to("XRAY1"), Some("192.168.1.20:104".parse().unwrap()));
         typed.listener.peers[0].report_to = None;
+        let camera = typed.camera.take().unwrap();
+        let kind = CameraKind::Device { path: "/dev/video0".into(), size: (1920, 1080) };
+        assert_eq!(camera, CameraConfig { kind, timeout: Duration::from_secs(20) });
         let tls = typed.listener.tls.take().unwrap();
         assert_eq!(tls.key, Path::new("/etc/lightbox/tls/device.key"));
         let read = typed.read.take().unwrap();
@@ -567,6 +587,24 @@ mod tests {
         let with = EXAMPLE.replace(tls, "[listener.tls]\ncertificate = 'c'\nkey = ''\nclient_ca = 'a'\n");
         let told = parse(&with).unwrap_err().to_string();
         assert_eq!(told, "l.toml: listener.tls.key is empty, expected the path of a PEM file");
+        let camera = |lines: &str| {
+            parse(&format!("{EXAMPLE}\n[camera]\n{lines}\n")).map(|config| config.camera).map_err(|e| e.to_string())
+        };
+        let program = CameraKind::Program { shoot: vec!["a".into(), "b".into()], look: None };
+        let expected = CameraConfig { kind: program, timeout: Duration::from_secs(7) };
+        assert_eq!(camera("command = ['a', 'b']\ntimeout_s = 7"), Ok(Some(expected)));
+        for (lines, told) in [
+            ("", "camera.device is missing, expected it or camera.command"),
+            ("device = 'a'\ncommand = ['b']", "camera.command is given beside camera.device, expected one of the two"),
+            ("command = []", "camera.command is empty, expected a program and its arguments"),
+            ("command = ['a']\nlook = ['']", "camera.look is empty, expected a program and its arguments"),
+            ("command = ['a']\nsize = [640, 480]", "camera.size is given, expected it only with camera.device"),
+            ("device = 'a'\nlook = ['b']", "camera.look is given, expected it only with camera.command"),
+            ("device = 'a'\nsize = [640, 10]", "camera.size is 10, expected 320 to 8192"),
+            ("device = 'a'\ntimeout_s = 0", "camera.timeout_s is 0, expected 1 to 300"),
+        ] {
+            assert_eq!(camera(lines), Err(format!("l.toml: {told}")));
+        }
         let folder = |lines: &str| parse(&format!("{EXAMPLE}\n[[folders]]\n{lines}\n")).unwrap_err().to_string();
         assert_eq!(folder("path = ''"), "l.toml: folders[0].path is empty, expected the path of a folder");
         let told = "l.toml: folders[0].path is /var/lib, expected a folder neither around nor in spool.folder";

@@ -1,6 +1,7 @@
 //! `lightbox listen`, run as its user runs it, and met by senders: good, clumsy, hostile, and cut off.
 #![cfg(feature = "device")]
 
+mod film;
 mod folders;
 mod hostile;
 mod listening;

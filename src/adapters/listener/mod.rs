@@ -25,12 +25,14 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 
 pub use self::command::Status;
+use self::data_set::DataSet;
 pub use self::negotiation::{STORAGE_CLASSES, STORAGE_COMMITMENT, SopClass, VERIFICATION};
 use self::reports::Reports;
 pub use self::reports::ReportsError;
 use self::slots::Slots;
 use self::tls::Tls;
 pub use self::tls::{CIPHER_SUITES, TlsError};
+use super::dicom::syntax_of;
 use super::spool::Spool;
 use crate::config::ListenerConfig;
 
@@ -64,6 +66,23 @@ pub enum ListenerError {
     /// Waiting for connections failed.
     #[error("cannot wait for connections: {0}")]
     Wait(io::Error),
+}
+
+/// Whether a data set that comes in in these pieces is whole; gives its SOP Class UID and SOP Instance UID, which are
+/// compared with the command's before it is kept. At most `most_inflated` bytes are looked at where it is deflated.
+///
+/// # Errors
+/// With what is wrong with it, as the log says it.
+pub fn judge_data_set<'a>(
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    transfer_syntax: &str,
+    most_inflated: u64,
+) -> Result<(String, String), String> {
+    let syntax = syntax_of(transfer_syntax).map_err(|refused| refused.to_string())?;
+    let mut data_set = DataSet::new(syntax, most_inflated);
+    pieces.into_iter().try_for_each(|piece| data_set.push(piece)).map_err(|error| error.to_string())?;
+    let identity = data_set.finish().map_err(|error| error.to_string())?;
+    Ok((identity.sop_class, identity.sop_instance))
 }
 
 /// A socket that waits for modalities.

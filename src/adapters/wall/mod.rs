@@ -13,6 +13,7 @@
 mod confinement;
 mod protocol;
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,6 +24,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_setfl};
+use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGABRT, SIGKILL, SIGSEGV};
 
 pub use self::confinement::{Confinement, Landlock};
@@ -101,6 +103,25 @@ struct Decoder {
     spent: Duration,
 }
 
+/// A film, or why there is none.
+type Film = Result<Acquired, Rejection>;
+
+/// A file that is digested while it is read.
+struct Digested {
+    file: File,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Read for Digested {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(bytes)?;
+        self.hash.update(&bytes[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+}
+
 /// Why a decoder did not answer.
 enum Fault {
     Decoder(ProtocolError),
@@ -167,10 +188,45 @@ impl Wall {
     /// When there is no decoder: that says nothing of the file, which can be read later. What is wrong with the file
     /// itself, also that it brings the decoder down, is the inner rejection.
     pub fn read_film(&mut self, path: &Path, limits: &Limits) -> Result<Result<Acquired, Rejection>, WallError> {
+        match file::open_film(path, limits) {
+            Ok((file, bytes)) => self.decode_from(file, bytes, limits, path.display()),
+            Err(rejection) => Ok(Err(rejection)),
+        }
+    }
+
+    /// As [`read_film`](Self::read_film); gives the SHA-256 of the very bytes that were decoded too, where all of them
+    /// could be read.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_film_digested(&mut self, path: &Path, limits: &Limits) -> Result<(Film, Option<[u8; 32]>), WallError> {
         let (file, bytes) = match file::open_film(path, limits) {
             Ok(opened) => opened,
-            Err(rejection) => return Ok(Err(rejection)),
+            Err(rejection) => return Ok((Err(rejection), None)),
         };
+        let mut digested = Digested { file, hash: Sha256::new(), bytes: 0 };
+        let film = self.decode_from(&mut digested, bytes, limits, path.display())?;
+        // A decoder that fell left a rest unread; a file that is shorter than it was has no digest.
+        let rest = bytes.saturating_sub(digested.bytes);
+        let whole = io::copy(&mut (&mut digested).take(rest), &mut io::sink()).is_ok() && digested.bytes == bytes;
+        Ok((film, whole.then(|| digested.hash.finalize().into())))
+    }
+
+    /// Decodes a radiograph, or a photograph of one, from the bytes of a file.
+    ///
+    /// # Errors
+    /// As [`read_film`](Self::read_film).
+    pub fn decode(&mut self, bytes: &[u8], limits: &Limits) -> Result<Film, WallError> {
+        self.decode_from(bytes, bytes.len() as u64, limits, "a picture in memory")
+    }
+
+    fn decode_from(
+        &mut self,
+        file: impl Read,
+        bytes: u64,
+        limits: &Limits,
+        name: impl fmt::Display,
+    ) -> Result<Film, WallError> {
         let Allowance { deadline, lifetime, .. } = self.allowance;
         let (mut decoder, _) = self.ready()?;
         let start = Instant::now();
@@ -187,7 +243,7 @@ impl Wall {
             Err(fault) => fault,
         };
         let rejection = decoder.end(fault, deadline);
-        log::warn!("{}: {rejection}", path.display());
+        log::warn!("{name}: {rejection}");
         Ok(Err(rejection))
     }
 
@@ -243,7 +299,7 @@ impl Decoder {
         Ok(confinement)
     }
 
-    fn ask(&mut self, mut file: File, bytes: u64, limits: &Limits) -> Result<Result<Acquired, Rejection>, Fault> {
+    fn ask(&mut self, mut file: impl Read, bytes: u64, limits: &Limits) -> Result<Result<Acquired, Rejection>, Fault> {
         self.stream.write_all(&protocol::request_head(bytes, limits))?;
         let mut left = bytes;
         let mut piece = vec![0; PIECE.min(bytes as usize)];
