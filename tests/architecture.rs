@@ -22,7 +22,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("models", &["adapters", "app", "bundle", "config", "domain", "engine", "ports", "record", "self_test"]),
     ("command_doctor", &[]),
     ("command_run", &[]),
-    ("kiosk", &["adapters", "app", "bundle", "config", "domain", "engine", "models", "ports", "record", "ui"]),
+    (
+        "kiosk",
+        &["adapters", "app", "bundle", "config", "domain", "engine", "models", "pipeline", "ports", "record", "ui"],
+    ),
     ("record", &["domain"]),
     ("ui", &["domain"]),
     ("adapters", &["bundle", "config", "domain", "pipeline", "ports", "ui"]),
@@ -140,7 +143,7 @@ fn only_the_engine_names_tract() {
 
 #[test]
 fn only_main_and_the_adapters_name_the_hardware() {
-    for word in ["linux_embedded_hal", "embedded_hal", "mipidsi", "evdev::"] {
+    for word in ["linux_embedded_hal", "embedded_hal", "mipidsi", "evdev::", "linuxvideo"] {
         only(word, &["main", "adapters"]);
     }
 }

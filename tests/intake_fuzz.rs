@@ -4,7 +4,7 @@
 #![cfg(feature = "intake")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[path = "../fuzz/targets/config.rs"]
 mod config;
@@ -137,13 +137,4 @@ fn configurations_are_usable_or_say_what_is_wrong() {
         .map(|line| line.strip_prefix("# ").unwrap_or(line))
         .fold(String::new(), |text, line| text + line + "\n");
     run("config", &[example.as_bytes().to_vec(), typed.into_bytes()], config::run);
-}
-
-#[test]
-fn every_target_is_there_for_the_fuzzer_too() {
-    for name in ["film", "data_set", "config"] {
-        let path = Path::new("fuzz/fuzz_targets").join(name).with_extension("rs");
-        let text = fs::read_to_string(root().join(&path)).expect("a target");
-        assert!(text.contains(&format!("../targets/{name}.rs")), "{}", path.display());
-    }
 }

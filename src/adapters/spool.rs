@@ -187,6 +187,12 @@ impl Stored {
     }
 }
 
+/// Whether the file at `path`, which lies in a spool, is a photograph of a film.
+pub fn is_photograph(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.and_then(Stored::parse).is_some_and(|stored| stored.is_photograph())
+}
+
 /// What became of an object that was handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {

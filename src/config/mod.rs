@@ -3,9 +3,9 @@
 //! Nothing is guessed: an unknown key, a value out of its range or a peer that is not described is an error that names
 //! the key, what was found and what was expected.
 
-mod camera;
 #[cfg(feature = "device")]
 mod board;
+mod camera;
 #[cfg(feature = "device")]
 mod devices;
 mod models;
@@ -20,9 +20,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-pub use self::camera::{CameraConfig, CameraKind};
 #[cfg(feature = "device")]
 pub use self::board::{Board, EXAMPLE as BOARD_EXAMPLE, Idle, JournalConfig, MetricsConfig, Site};
+pub use self::camera::{CameraConfig, CameraKind};
 #[cfg(feature = "device")]
 pub use self::devices::{
     BacklightConfig, ButtonConfig, ChannelOrder, Controller, Devices, DisplayMode, EXAMPLE as DEVICES_EXAMPLE,

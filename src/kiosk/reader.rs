@@ -18,13 +18,14 @@ use super::parts::{BackOff, words_of};
 use super::state::{Part, Step};
 use super::{ModelInfo, News, Shared};
 use crate::adapters::file::Limits;
-use crate::adapters::spool::{Reserve, Spool, Stored};
+use crate::adapters::spool::{Reserve, Spool, Stored, is_photograph};
 use crate::adapters::wall::{Allowance, Wall};
 use crate::adapters::{clock, content};
 use crate::app::{self, Screened};
 use crate::domain::{Doubt, Identity, Reading, Verdict};
 use crate::engine::EngineOptions;
 use crate::models::{self, Next, Serving};
+use crate::pipeline::film;
 use crate::record::{self, Digest, Entry, Image, Journal, Moment, Origin, Recorded};
 use crate::ui::ReadingStep;
 
@@ -284,6 +285,7 @@ impl Reader {
             (given_up(), vec!["the program could not read it".to_owned()], None)
         } else {
             let acquired = wall.read_film(path, &Limits::default()).map_err(|error| broken(Part::Reader)(&error))?;
+            let acquired = if stored.is_photograph() { acquired.and_then(film::develop) } else { acquired };
             let remarks = acquired.as_ref().map_or_else(|_| Vec::new(), |acquired| acquired.remarks.clone());
             let identity = acquired.as_ref().ok().and_then(|acquired| acquired.identity.clone());
             self.shared.tell(News::Reading(ReadingStep::Infer));
@@ -390,6 +392,7 @@ impl Reader {
         let (Some(wall), Some(serving)) = (&mut self.wall, &mut self.serving) else { return Ok(Some(case)) };
         let _busy = self.shared.pulse.reader.begin(Allowance::default().deadline + BESIDE_DECODING);
         let acquired = wall.read_film(&path, &Limits::default()).map_err(|error| broken(Part::Reader)(&error))?;
+        let acquired = if is_photograph(&path) { acquired.and_then(film::develop) } else { acquired };
         let mut screened = app::screen(acquired, serving.model.manifest(), &mut serving.classifier);
         let same_model = serving.model.manifest_sha256() == case.row.manifest_sha256;
         if !same_model || screened.reading.verdict.name() != case.row.verdict {
@@ -426,7 +429,11 @@ fn entry(
     let sha256 = content::sha256(path, Limits::default().file_bytes).ok();
     Entry {
         at: Moment { unix_ms, verified },
-        origin: if stored.from_network() { Origin::Network } else { Origin::Folder },
+        origin: match stored {
+            stored if stored.from_network() => Origin::Network,
+            stored if stored.is_photograph() => Origin::Camera,
+            _ => Origin::Folder,
+        },
         image: sha256.map(|sha256| Image { sha256: Digest(sha256), reference: stored.file_name() }),
         identity,
         remarks,

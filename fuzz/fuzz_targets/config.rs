@@ -1,8 +1,0 @@
-#![no_main]
-
-#[path = "../targets/config.rs"]
-mod target;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    target::run(bytes);
-});
