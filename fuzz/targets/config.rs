@@ -5,7 +5,7 @@ use std::path::Path;
 use lightbox::config::Config;
 
 /// Whether it can be used.
-pub fn run(bytes: &[u8]) -> bool {
+pub(crate) fn run(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     match Config::parse(text, Path::new("fuzz.toml")) {
         Ok(config) => {

@@ -8,7 +8,7 @@ use lightbox::adapters::listener::judge_data_set;
 const MOST: u64 = 1 << 22;
 
 /// Whether it is whole.
-pub fn run(bytes: &[u8]) -> bool {
+pub(crate) fn run(bytes: &[u8]) -> bool {
     let Some((first, bytes)) = bytes.split_first() else { return false };
     let syntax = TRANSFER_SYNTAXES[usize::from(first >> 4) % TRANSFER_SYNTAXES.len()].uid;
     let piece = 1 + usize::from(first & 15) * 7;

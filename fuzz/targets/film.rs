@@ -4,7 +4,7 @@
 use lightbox::adapters::file::{Limits, decode_film};
 
 /// Whether it is a picture.
-pub fn run(bytes: &[u8]) -> bool {
+pub(crate) fn run(bytes: &[u8]) -> bool {
     let limits = Limits { file_bytes: 1 << 20, inflated_bytes: 1 << 22, pixels: 1 << 20, decoded_bytes: 1 << 22 };
     match decode_film(bytes, &limits) {
         Ok(film) => {

@@ -8,7 +8,7 @@ pub const SIDE: usize = 12;
 /// How much more alike another way has to be than the way in which it was photographed.
 const CLEARLY: f32 = 0.1;
 /// Less alike than this no way says anything.
-const ALIKE: f32 = 0.35;
+const ALIKE: f32 = 0.25;
 
 /// Quarters of a turn clockwise that set a film upright, and whether its greys are exchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
