@@ -36,6 +36,8 @@ const MAX_STRIPES: f32 = 0.05;
 const MAX_BURNT_OUT: f32 = 0.02;
 /// Share of the film, or of the photograph, that is burnt out when nothing else matters.
 const BURNT_AWAY: f32 = 0.3;
+/// Share of the film that is burnt out when it cannot be told from a lamp.
+const ALL_WHITE: f32 = 0.6;
 /// Share of the film that a reflection may burn out, or make brighter than film can be.
 const MAX_GLARE: f32 = 0.0025;
 /// Share of the film that one reflection burns out at most; more is the exposure's fault.
@@ -46,12 +48,10 @@ const COMPACT: f32 = 0.4;
 const MIN_UNEVENNESS: f32 = 0.1;
 /// Share of the film that is brighter than its rim when that is no rim of a lamp but the film's own clear border.
 const NO_RIM: f32 = 0.12;
-/// Code of the brightest place of a photograph below which a film that is not found is not to be seen.
-const MIN_LIT_FILM: f32 = 0.45;
 /// Code of the film's bright parts below which its dark parts are noise.
 const MIN_BRIGHT: f32 = 0.2;
-/// Code of the brightest place of a photograph below which nothing is lit.
-const MIN_LIT: f32 = 0.2;
+/// Code of the brightest place of a photograph below which it is too dark for anything.
+const MIN_LIT: f32 = 0.4;
 /// What lies at the very edge of the film is not taken, as a share of its sides.
 const INSET: f32 = 0.004;
 /// Side of the picture on which exposure is judged, in pixels.
@@ -158,10 +158,6 @@ impl Inspected {
                 let detail = format!("no film, and {:.0} % of the photograph are burnt out", burnt * 100.0);
                 (Reason::FilmOverexposed, detail)
             }
-            NoOutline::Dark | NoOutline::Shapeless if most < MIN_LIT_FILM => {
-                let detail = format!("no film, and the brightest place has {most:.2} of full white");
-                (Reason::FilmUnderexposed, detail)
-            }
             NoOutline::BeyondEdge => {
                 (Reason::FilmCutOff, "what is lit goes on beyond the edge of the photograph".to_owned())
             }
@@ -186,7 +182,9 @@ impl Inspected {
 
     /// What spoils it, the most fundamental first.
     fn flaw(&self) -> Option<Flaw> {
-        if self.unevenness < MIN_UNEVENNESS {
+        // Whether there was a film does not matter any more.
+        let is_white = self.exposure.burnt_out > ALL_WHITE;
+        if !is_white && self.unevenness < MIN_UNEVENNESS {
             let detail = format!(
                 "what is lit is as even as a lamp alone, within {:.2} of a surface, expected more than {MIN_UNEVENNESS}",
                 self.unevenness
@@ -199,7 +197,8 @@ impl Inspected {
         if self.exposure.burnt_out > BURNT_AWAY || self.exposure.bright < MIN_BRIGHT {
             return light;
         }
-        self.framing().or(light).or_else(|| self.sharpness())
+        // A blurred rim reaches into the film and is no reflection.
+        self.framing().or_else(|| self.focus()).or(light).or_else(|| self.stripes())
     }
 
     fn framing(&self) -> Option<Flaw> {
@@ -231,7 +230,7 @@ impl Inspected {
         None
     }
 
-    fn sharpness(&self) -> Option<Flaw> {
+    fn focus(&self) -> Option<Flaw> {
         if let Some(width) = flaws::edge_width(&self.plane, &self.outline)
             && width > MAX_EDGE_WIDTH
         {
@@ -242,6 +241,10 @@ impl Inspected {
             );
             return Some((Reason::FilmOutOfFocus, detail));
         }
+        None
+    }
+
+    fn stripes(&self) -> Option<Flaw> {
         let stripes = flaws::stripes(&self.plane, &self.outline);
         if stripes > MAX_STRIPES {
             let detail = format!(
