@@ -137,7 +137,7 @@ impl V4l2Camera {
 /// The grey picture of a frame that is not compressed.
 fn greys(frame: &[u8], coding: Coding, width: u32, height: u32, stride: usize) -> Result<GreyImage, String> {
     let (columns, bytes_a_pixel) = (width as usize, if coding == Coding::Yuyv { 2 } else { 1 });
-    let stride = stride.max(columns * bytes_a_pixel);
+    let stride = stride.max(columns * bytes_a_pixel).max(1);
     let needed = (height as usize).saturating_sub(1) * stride + columns * bytes_a_pixel;
     if frame.len() < needed {
         return Err(format!("a frame of {} bytes, {width} × {height} pixels need {needed}", frame.len()));

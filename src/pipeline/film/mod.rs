@@ -88,13 +88,13 @@ pub fn guide(photo: &GreyImage) -> Guidance {
 pub fn develop(photo: Acquired) -> Result<Acquired, Rejection> {
     let refused = |(reason, detail)| Rejection::new(reason, detail);
     let inspected = Inspected::of(&photo.image).map_err(refused)?;
+    if let Some(flaw) = inspected.flaw() {
+        return Err(refused(flaw));
+    }
     let short = inspected.short;
     if short < MIN_FILM_PX {
         let detail = format!("its shorter side has {short:.0} pixels, expected at least {MIN_FILM_PX}");
         return Err(Rejection::new(Reason::FilmTooFar, detail));
-    }
-    if let Some(flaw) = inspected.flaw() {
-        return Err(refused(flaw));
     }
     let image = inspected.straightened().ok_or_else(|| refused(shapeless()))?;
     let pose = pose(&image);
