@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 
 use lightbox::adapters::file::{Limits, decode_film, read_film};
 use lightbox::app;
-use lightbox::bundle::{self, VerifiedModel};
+use lightbox::bundle::VerifiedModel;
 use lightbox::domain::{Acquired, Finding, GreyImage, Reason, Rejection};
 use lightbox::engine::{EngineOptions, TractClassifier};
+use lightbox::models::{self, Device, Serving};
 use lightbox::pipeline::film::{self, SIDE};
 
 #[path = "../tests/support/mod.rs"]
@@ -29,25 +30,19 @@ const USAGE: &str = "usage: film_suite [average] [--films N] [--model DIR] [--ke
 struct Arguments {
     average: bool,
     films: usize,
-    model: PathBuf,
+    model: Option<PathBuf>,
     keep: Option<PathBuf>,
     folders: Vec<PathBuf>,
 }
 
 fn arguments() -> Result<Arguments, Box<dyn Error>> {
-    let mut found = Arguments {
-        average: false,
-        films: 300,
-        model: Path::new(env!("CARGO_MANIFEST_DIR")).join("models/released"),
-        keep: None,
-        folders: Vec::new(),
-    };
+    let mut found = Arguments { average: false, films: 300, model: None, keep: None, folders: Vec::new() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "average" => found.average = true,
             "--films" => found.films = words.next().ok_or(USAGE)?.parse()?,
-            "--model" => found.model = words.next().ok_or(USAGE)?.into(),
+            "--model" => found.model = Some(words.next().ok_or(USAGE)?.into()),
             "--keep" => found.keep = Some(words.next().ok_or(USAGE)?.into()),
             folder => found.folders.push(folder.into()),
         }
@@ -133,8 +128,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         average(&films);
         return Ok(());
     }
-    let model = bundle::open(&arguments.model)?;
-    let classifier = TractClassifier::load_with(&model, EngineOptions { threads: 1, ..EngineOptions::default() })?;
+    let options = EngineOptions { threads: 1, ..EngineOptions::default() };
+    let Serving { model, classifier, .. } = models::serve(arguments.model.as_deref(), &Device::default(), options)?;
     let mut reader = Reader { model, classifier };
     let folder = arguments.keep.as_deref();
     let develop = |jpeg: &[u8]| decode_film(jpeg, &Limits::default()).and_then(film::develop);
