@@ -87,7 +87,7 @@ impl ConvNorm {
 
 /// A 1 × 1 convolution as the matrix product that it is: its gradients are matrix products too, where those of the
 /// stock convolution are convolutions with kernels as large as the film.
-fn pointwise(x: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
+pub(crate) fn pointwise(x: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
     let ([n, input, h, w], [output, ..]) = (x.dims(), weight.dims());
     weight.reshape([1, output, input]).matmul(x.reshape([n, input, h * w])).reshape([n, output, h, w])
 }

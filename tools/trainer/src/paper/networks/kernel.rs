@@ -9,6 +9,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::MOMENTUM;
 use super::plan::{Layer, Operation, Window};
+use crate::network::depthwise::{self, depthwise};
+use crate::network::mobilenet_v2::pointwise;
+use crate::network::norm;
 use crate::network::scale_and_shift;
 use crate::network::weights::Array;
 
@@ -77,13 +80,14 @@ impl Kernel {
                 let x = convolve(depthwise, x, window, None);
                 convolve(pointwise, x, &Window { kernel: [1, 1], stride: 1, ..*window }, norm)
             }
-            Self::Normalisation(norm) => norm.forward(x),
+            Self::Normalisation(_) => self.normalise(x),
         }
     }
 
     /// The layer's batch normalisation.
     pub(super) fn normalise(&self, x: Tensor<4>) -> Tensor<4> {
         match self {
+            Self::Normalisation(norm) if by_batch(norm, &x) => norm::normalise(norm, x, false),
             Self::Normalisation(norm) => norm.forward(x),
             Self::Convolution(_) | Self::Separable(_) => x,
         }
@@ -166,13 +170,15 @@ fn convolution(input: usize, output: usize, groups: usize, window: &Window, bias
     conv
 }
 
+/// Whether `norm` takes the statistics of the batch that `x` is.
+pub(super) fn by_batch(norm: &BatchNorm, x: &Tensor<4>) -> bool {
+    x.device().is_autodiff() && norm.training.is_enabled()
+}
+
 /// With a normalisation by running statistics the weights are scaled in place of the activations.
 fn convolve(conv: &Conv2d, x: Tensor<4>, window: &Window, norm: Option<&BatchNorm>) -> Tensor<4> {
-    let [_, _, rows, columns] = x.dims();
-    let sides = window.sides([rows, columns]);
-    let options = ConvOptions::new_with_padding([window.stride; 2], sides, [1, 1], conv.groups);
     let bias = conv.bias.as_ref().map(|bias| bias.val());
-    let Some(norm) = norm else { return conv2d(x, conv.weight.val(), bias, options) };
+    let Some(norm) = norm else { return convolve_with(conv.weight.val(), bias, conv.groups, x, window) };
     let (scale, shift) = scale_and_shift(norm, &x.device());
     let shift = match bias {
         Some(bias) => shift + bias * scale.clone(),
@@ -180,7 +186,32 @@ fn convolve(conv: &Conv2d, x: Tensor<4>, window: &Window, norm: Option<&BatchNor
     };
     let weight = conv.weight.val();
     let weight = weight.clone() * scale.reshape([weight.dims()[0], 1, 1, 1]);
-    conv2d(x, weight, Some(shift), options)
+    convolve_with(weight, Some(shift), conv.groups, x, window)
+}
+
+/// By the operators that training is fast with, where they can do it.
+fn convolve_with(
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    groups: usize,
+    x: Tensor<4>,
+    window: &Window,
+) -> Tensor<4> {
+    let [_, _, rows, columns] = x.dims();
+    let sides = window.sides([rows, columns]);
+    let [output, of_group, ..] = weight.dims();
+    let each = groups > 1 && of_group == 1 && output == groups && window.kernel == [3, 3];
+    if each && sides[0] == sides[1] && window.stride <= 2 {
+        let (before, after) = sides[0];
+        let y = depthwise(x, weight, depthwise::Window { stride: window.stride, before, after });
+        let Some(bias) = bias else { return y };
+        return y + bias.reshape([1, output, 1, 1]);
+    }
+    let alone = window.kernel == [1, 1] && window.stride == 1 && groups == 1 && sides == [(0, 0); 2];
+    if alone && bias.is_none() && x.device().is_autodiff() {
+        return pointwise(x, weight);
+    }
+    conv2d(x, weight, bias, ConvOptions::new_with_padding([window.stride; 2], sides, [1, 1], groups))
 }
 
 fn array<const D: usize>(tensor: Tensor<D>) -> Array {

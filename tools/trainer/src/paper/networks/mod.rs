@@ -34,6 +34,7 @@ pub use onnx::{OnnxError, PROBABILITIES, onnx, write_onnx};
 use plan::{Activation, Operation, Plan};
 
 use crate::network::mobilenet_v2::relu6;
+use crate::network::norm::normalise;
 use crate::network::pool;
 
 /// Share of each batch in the running statistics of batch normalisation. Keras's own is 0.01 (0.001 in MobileNetV2):
@@ -398,6 +399,12 @@ impl PaperNetwork {
                     value.expect("layers are in an order in which inputs come first")
                 })
                 .collect();
+            if let Some(clip) = plan.relu6_after(now).filter(|clip| layers.contains(clip))
+                && let Some(clipped) = self.normalised_and_clipped(now, &inputs[0])
+            {
+                values[clip] = Some(clipped);
+                continue;
+            }
             let next = plan.normalisation_after(now).filter(|next| layers.contains(next));
             let norm = next.and_then(|next| self.fusible(next, &inputs[0]));
             let output = self.layer(now, inputs, norm);
@@ -411,8 +418,15 @@ impl PaperNetwork {
     /// The batch normalisation of layer `next`, if it does the same thing to every batch.
     fn fusible(&self, next: usize, input: &Tensor<4>) -> Option<&BatchNorm> {
         let Kernel::Normalisation(norm) = self.kernel(self.plan().layers[next].weights) else { return None };
-        let by_batch = input.device().is_autodiff() && norm.training.is_enabled();
-        (!by_batch).then_some(norm)
+        (!kernel::by_batch(norm, input)).then_some(norm)
+    }
+
+    /// The batch normalisation of layer `now` and the ReLU6 behind it in one, if it takes the statistics of the batch.
+    fn normalised_and_clipped(&self, now: usize, input: &Tensor<4>) -> Option<Tensor<4>> {
+        let layer = &self.plan().layers[now];
+        let Operation::Normalisation { .. } = layer.operation else { return None };
+        let Kernel::Normalisation(norm) = self.kernel(layer.weights) else { return None };
+        kernel::by_batch(norm, input).then(|| normalise(norm, input.clone(), true))
     }
 
     fn layer(&self, number: usize, mut inputs: Vec<Tensor<4>>, norm: Option<&BatchNorm>) -> Tensor<4> {

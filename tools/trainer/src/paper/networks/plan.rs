@@ -208,6 +208,12 @@ impl Plan {
         matches!(self.layers[next].operation, Operation::Normalisation { .. }).then_some(next)
     }
 
+    /// The clamp at zero and six that alone reads layer `i`, if that is so.
+    pub(super) fn relu6_after(&self, i: usize) -> Option<usize> {
+        let next = self.layers[i].only_use?;
+        (self.layers[next].operation == Operation::Activation(Activation::Relu6)).then_some(next)
+    }
+
     /// Layers with weights before the cut-off.
     pub fn frozen_weights(&self) -> usize {
         self.layers[..self.cut_off].iter().filter(|l| l.weights.is_some()).count()
