@@ -23,7 +23,7 @@ pub struct HeldOut {
 pub struct Calibration {
     /// Divides the logits.
     pub temperature: f32,
-    /// What the held-out films alone would have asked for.
+    /// Fitted to all held-out films; never above the one that is used.
     pub fitted_temperature: f32,
     /// See [`lightbox::domain::OperatingPoint`].
     pub rule_out: f32,
@@ -53,8 +53,9 @@ pub enum CalibrationError {
 /// Every source has the same weight within a label, so that large and easy sources do not drown the others; sources of
 /// fewer than ten films of a label have none, unless all are so small. A line also has to hold within each source by itself, where it has films enough for the stated rate to be seen at all.
 ///
-/// The temperature is never below 1: films of hospitals that the network has not seen are harder than held-out films
-/// of those it has, so that it may be told to be less sure but not surer.
+/// The temperature is the highest of those that are fitted with each source left out in turn: films of a hospital that
+/// the network has not seen are harder than held-out films of those it has, and what makes the network surer must not
+/// hang on one of them.
 ///
 /// # Errors
 /// When a class has no films or an answer is no number.
@@ -68,7 +69,7 @@ pub fn calibrate(films: &[HeldOut], rates: &OperatingPointFile) -> Result<Calibr
         return Err(CalibrationError::NotANumber(bad.logits));
     }
     let fitted_temperature = fit_temperature(films);
-    let temperature = fitted_temperature.max(1.0);
+    let temperature = cautious_temperature(films, fitted_temperature);
     let probabilities: Vec<Probabilities> =
         films.iter().filter_map(|f| Probabilities::from_logits(f.logits, temperature)).collect();
     let covid = |i: usize| f64::from(probabilities[i].of(Finding::Covid19).get());
@@ -108,6 +109,21 @@ pub fn calibrate(films: &[HeldOut], rates: &OperatingPointFile) -> Result<Calibr
     let [rule_out, rule_in, pneumonia_below, normal_above] =
         [rule_out, rule_in, pneumonia_below, normal_above].map(|line| line as f32);
     Ok(Calibration { temperature, fitted_temperature, rule_out, rule_in, pneumonia_below, normal_above, chosen_for })
+}
+
+/// The highest of `fitted` and of the temperatures without each source that is large enough, where every class is left.
+fn cautious_temperature(films: &[HeldOut], fitted: f32) -> f32 {
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+    films.iter().for_each(|film| *sizes.entry(&film.source).or_default() += 1);
+    sizes
+        .into_iter()
+        .filter(|(_, size)| *size >= SOURCE_FILMS)
+        .filter_map(|(source, _)| {
+            let rest: Vec<HeldOut> = films.iter().filter(|film| film.source != source).cloned().collect();
+            let whole = Finding::ALL.iter().all(|f| rest.iter().any(|film| film.label.finding() == Some(*f)));
+            whole.then(|| fit_temperature(&rest))
+        })
+        .fold(fitted, f32::max)
 }
 
 /// The temperature of least cross-entropy (Guo 2017), each source of each label of the same weight.
@@ -246,10 +262,18 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_is_too_modest_is_left_so() {
-        let found = calibrate(&films(3000, 0.5), &rates()).expect("films of all classes");
-        assert_eq!(found.temperature, 1.0);
-        assert!(found.fitted_temperature < 0.7, "{found:?}");
+    fn a_network_that_is_too_modest_is_made_surer() {
+        let found = calibrate(&films(6000, 0.5), &rates()).expect("films of all classes");
+        assert!((found.temperature - 0.5).abs() < 0.05, "{found:?}");
+        assert!(found.fitted_temperature <= found.temperature, "{found:?}");
+    }
+
+    #[test]
+    fn one_source_alone_makes_the_network_no_surer() {
+        let mut films = films(6000, 1.0);
+        films.iter_mut().filter(|film| film.source == "A").for_each(|film| film.logits = film.logits.map(|l| l * 0.3));
+        let found = calibrate(&films, &rates()).expect("films of all classes");
+        assert!((found.temperature - 1.0).abs() < 0.1 && found.fitted_temperature < 0.8, "{found:?}");
     }
 
     #[test]
