@@ -3,13 +3,16 @@
 //! It learns places only and never sees a label.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lightbox::bundle::manifest::LungsEntry;
 use lightbox::domain::{Lungs, Region};
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataError;
+use crate::data::manifest::{self, Split};
+use crate::data::split::Named;
+use crate::predict::{self, PredictError};
 
 /// Fewest boxes that a locator is fitted to.
 const FEWEST: usize = 50;
@@ -20,7 +23,7 @@ const FOLDS: usize = 5;
 /// Lungs may be so much smaller or larger than any seen, as a share of their size.
 const SLACK: f32 = 0.05;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Record {
     file: String,
     right_x0: f32,
@@ -39,17 +42,95 @@ struct Record {
 /// When the file is there and cannot be read.
 pub fn read(folder: &Path) -> Result<HashMap<String, Lungs>, DataError> {
     let path = folder.join("lungs.csv");
-    if !path.exists() {
-        return Ok(HashMap::new());
-    }
-    let csv_error = |source| DataError::Csv { path: path.clone(), source };
+    if path.exists() { read_file(&path) } else { Ok(HashMap::new()) }
+}
+
+/// The boxes of the file at `path`, likewise.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_file(path: &Path) -> Result<HashMap<String, Lungs>, DataError> {
+    let csv_error = |source| DataError::Csv { path: path.into(), source };
     let mut boxes = HashMap::new();
-    for record in csv::Reader::from_path(&path).map_err(csv_error)?.deserialize::<Record>() {
+    for record in csv::Reader::from_path(path).map_err(csv_error)?.deserialize::<Record>() {
         let r = record.map_err(csv_error)?;
         let edges = [r.right_x0, r.right_y0, r.right_x1, r.right_y1, r.left_x0, r.left_y0, r.left_x1, r.left_y1];
         boxes.insert(r.file, Lungs::from_edges(edges));
     }
     Ok(boxes)
+}
+
+/// Left, top, right and bottom of both lungs together.
+pub fn around(lungs: &Lungs) -> [f32; 4] {
+    let both = lungs.both();
+    [both.left, both.top, both.right, both.bottom]
+}
+
+/// Writes where the locator of `model` finds lungs on the training films of `data`, as `lungs.csv` has it, and says on
+/// how many of how many. Films that the device would refuse, or whose lungs it does not find, are left out.
+///
+/// # Errors
+/// When the model or the data cannot be used, or the file cannot be written.
+pub fn write_found(model: &Path, data: &Path, out: &Path) -> Result<(usize, usize), LocateError> {
+    let model = predict::open(model)?;
+    let locator = model.manifest().rule.lungs.clone().ok_or(LocateError::NoLocator)?;
+    let films: Vec<Named> = manifest::read(data)?
+        .into_iter()
+        .filter(|row| row.split == Split::Train)
+        .map(|row| Named { source: row.source.clone(), row })
+        .collect();
+    let seen = predict::predict_altered(&model, data, &films, "training films", |_, input| input)?;
+    let written = |source| LocateError::Csv { path: out.into(), source };
+    let mut writer = csv::Writer::from_path(out).map_err(written)?;
+    let mut count = 0;
+    for (prediction, window) in &seen {
+        let (Ok(output), Some(window)) = (&prediction.answer, window) else { continue };
+        let found = locator.locate(&output.features).filter(|lungs| locator.objection(lungs).is_none());
+        let Some(found) = found.map(|lungs| lungs.on_film(window)) else { continue };
+        let [x0, y0, x1, y1, u0, v0, u1, v1] = found.edges().map(four_digits_after);
+        let file = prediction.film.row.file.clone();
+        let record = Record {
+            file,
+            right_x0: x0,
+            right_y0: y0,
+            right_x1: x1,
+            right_y1: y1,
+            left_x0: u0,
+            left_y0: v0,
+            left_x1: u1,
+            left_y1: v1,
+        };
+        writer.serialize(record).map_err(written)?;
+        count += 1;
+    }
+    writer.flush().map_err(|error| written(error.into()))?;
+    Ok((count, films.len()))
+}
+
+fn four_digits_after(edge: f32) -> f32 {
+    (edge * 1e4).round() / 1e4
+}
+
+/// Lungs that cannot be looked for.
+#[derive(Debug, thiserror::Error)]
+pub enum LocateError {
+    /// The model cannot be used.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model finds no lungs.
+    #[error("the model has no lung locator: fit one with `trainer refit` on a folder that has lungs.csv")]
+    NoLocator,
+    /// The file cannot be written.
+    #[error("{path}: {source}")]
+    Csv {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: csv::Error,
+    },
 }
 
 /// A film with known lungs.

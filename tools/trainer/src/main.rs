@@ -38,6 +38,8 @@ enum Command {
     Export(Export),
     /// Fit anew what is around a model's network: lines, temperature, novelty, lungs, figures, card.
     Refit(Refit),
+    /// Find the lungs on all training films by a model's locator, for `train --lungs`.
+    Locate(Locate),
     /// Judge a model directory by the device's own engine.
     Evaluate(Evaluate),
     /// Compare the paper's networks by cross-validation. A run that was cut goes on with --resume.
@@ -86,9 +88,32 @@ struct Train {
     /// Hold this source out whole, in place of the recipe's choice (may be given more than once).
     #[arg(long, value_name = "SOURCE")]
     leave_out: Vec<String>,
+    /// Another value for a key of the recipe, as TOML has it: training.steps=80, source.NAME.weight=0.5 (may be given
+    /// more than once).
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    set: Vec<(String, toml::Value)>,
+    /// Lungs of films that lungs.csv does not know (a file of `trainer locate`).
+    #[arg(long, value_name = "FILE")]
+    lungs: Option<PathBuf>,
     /// Go on with the run in --out.
     #[arg(long)]
     resume: bool,
+}
+
+#[derive(Args)]
+struct Locate {
+    /// The model directory, or a bundle.
+    #[arg(long, value_name = "PATH")]
+    model: PathBuf,
+    /// Folder with manifest.csv and the films.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The file to write, in the form of lungs.csv.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Threads [default: one a processor].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
 }
 
 #[derive(Args)]
@@ -102,6 +127,12 @@ struct Preview {
     /// Of the split and the draws.
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
+    /// Another value for a key of the recipe, as for `train`.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    set: Vec<(String, toml::Value)>,
+    /// Lungs of films that lungs.csv does not know (a file of `trainer locate`).
+    #[arg(long, value_name = "FILE")]
+    lungs: Option<PathBuf>,
     /// The picture to write (PNG).
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -239,6 +270,9 @@ struct Report {
     /// Folders written by `trainer crossval`.
     #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
     runs: Vec<PathBuf>,
+    /// A report.json whose runs come first, for runs that are no longer there.
+    #[arg(long, value_name = "FILE")]
+    earlier: Option<PathBuf>,
     /// Folder for report.json and report.html.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -254,6 +288,14 @@ struct CrossvalFold {
     weights: String,
     #[arg(long)]
     fold: usize,
+}
+
+/// `training.steps=80`
+fn setting(text: &str) -> Result<(String, toml::Value), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    let table: toml::Table = toml::from_str(&format!("value = {value}")).map_err(|e| e.message().to_string())?;
+    let value = table.get("value").cloned().ok_or("expected KEY=VALUE")?;
+    Ok((key.trim().to_string(), value))
 }
 
 /// `200x266`
@@ -302,6 +344,7 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Preview(preview) => run_preview(preview),
         Command::Export(export) => run_export(export),
         Command::Refit(refit) => run_refit(refit),
+        Command::Locate(locate) => run_locate(&locate),
         Command::Evaluate(evaluate) => run_evaluate(evaluate),
         Command::Crossval(crossval) => run_crossval(crossval),
         Command::Report(report) => run_report(report),
@@ -320,7 +363,7 @@ fn set_threads(threads: Option<u16>) -> Result<(), Box<dyn std::error::Error>> {
 
 fn run_train(train: Train) -> Result<(), Box<dyn std::error::Error>> {
     set_threads(train.threads)?;
-    let mut recipe = Recipe::read(&train.recipe)?;
+    let mut recipe = Recipe::read_with(&train.recipe, &train.set)?;
     if !train.leave_out.is_empty() {
         recipe.file.training.left_out_sources = train.leave_out;
         recipe = recipe.file.try_into()?;
@@ -329,6 +372,7 @@ fn run_train(train: Train) -> Result<(), Box<dyn std::error::Error>> {
         recipe,
         data: train.data,
         weights: train.weights,
+        lungs: train.lungs,
         out: train.out,
         seed: train.seed,
         resume: train.resume,
@@ -373,6 +417,14 @@ fn run_refit(refit: Refit) -> Result<(), Box<dyn std::error::Error>> {
     let (held_out, external) = export::refit(&order)?;
     println!("Held-out patients:\n\n{}\nExternal films:\n\n{}", figures(&held_out), figures(&external));
     println!("{}", order.out.display());
+    Ok(())
+}
+
+fn run_locate(locate: &Locate) -> Result<(), Box<dyn std::error::Error>> {
+    set_threads(locate.threads)?;
+    let model = Directory::of(&locate.model)?;
+    let (found, films) = trainer::lungs::write_found(model.path(), &locate.data, &locate.out)?;
+    println!("lungs found on {found} of {films} films: {}", locate.out.display());
     Ok(())
 }
 
@@ -445,7 +497,8 @@ fn run_crossval_fold(arguments: CrossvalFold) -> Result<(), Box<dyn std::error::
 }
 
 fn run_report(arguments: Report) -> Result<(), Box<dyn std::error::Error>> {
-    for path in trainer::report::write(&trainer::report::report(&arguments.runs)?, &arguments.out)? {
+    let report = trainer::report::report(&arguments.runs, arguments.earlier.as_deref())?;
+    for path in trainer::report::write(&report, &arguments.out)? {
         println!("{}", path.display());
     }
     Ok(())
@@ -474,11 +527,12 @@ fn write_predictions(path: &Option<PathBuf>, judged: &[Judged]) -> Result<(), St
 }
 
 fn run_preview(preview: Preview) -> Result<(), Box<dyn std::error::Error>> {
-    let recipe = Recipe::read(&preview.recipe)?;
+    let recipe = Recipe::read_with(&preview.recipe, &preview.set)?;
     let order = Order {
         recipe,
         data: preview.data,
         weights: PathBuf::new(),
+        lungs: preview.lungs,
         out: PathBuf::new(),
         seed: preview.seed,
         resume: false,

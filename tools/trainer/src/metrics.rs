@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A share of films with its 95 % interval (Wilson 1927).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
     /// Films counted.
     pub hits: usize,
@@ -57,7 +57,7 @@ pub fn auc(scored: &[(f64, bool)]) -> Option<f64> {
 }
 
 /// An area under the ROC curve with its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Area {
     /// The area.
     pub auc: f64,

@@ -242,6 +242,20 @@ pub struct Augment {
     pub frame: f32,
     /// Share with pieces cut out outside the lungs.
     pub cut_out: f32,
+    /// Side of an augmented film: a little more than the network's input needs once the border is cut off.
+    #[serde(default = "usual_side_px")]
+    pub side_px: u32,
+    /// Share whose lungs are put into the surroundings of a film of any source and label, where both films' lungs are
+    /// known.
+    #[serde(default)]
+    pub surroundings: f32,
+    /// Share of the steps in which the films exchange means and deviations of early features.
+    #[serde(default)]
+    pub style: f32,
+}
+
+fn usual_side_px() -> u32 {
+    224
 }
 
 /// `[operating_point]`
@@ -287,10 +301,25 @@ impl Recipe {
     /// # Errors
     /// When the file cannot be read, has an unknown key or a value outside its range.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
+        Self::read_with(path, &[])
+    }
+
+    /// As [`Recipe::read`], with other values for some keys (`training.steps`, `source.NAME.weight`), as TOML has them.
+    ///
+    /// # Errors
+    /// As [`Recipe::read`], and when a key leads nowhere.
+    pub fn read_with(path: &Path, changes: &[(String, toml::Value)]) -> Result<Self, RecipeError> {
         let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Io { path: path.into(), source })?;
-        let file: RecipeFile = toml::from_str(&text)
-            .map_err(|source| RecipeError::Syntax { path: path.into(), source: Box::new(source) })?;
-        file.try_into()
+        let syntax = |source| RecipeError::Syntax { path: path.into(), source: Box::new(source) };
+        if changes.is_empty() {
+            // Straight from the text: errors then say where in it.
+            return toml::from_str::<RecipeFile>(&text).map_err(syntax)?.try_into();
+        }
+        let mut whole: toml::Value = toml::from_str(&text).map_err(syntax)?;
+        for (key, new) in changes {
+            change(&mut whole, key, new.clone())?;
+        }
+        whole.try_into::<RecipeFile>().map_err(syntax)?.try_into()
     }
 
     /// The source that the manifest calls `name`: its name in reports.
@@ -320,6 +349,25 @@ impl Recipe {
             Label::Other => 0.0,
         }
     }
+}
+
+/// Puts `new` in the place `key`, words with dots between them; entries of a list are known by their `name`.
+fn change(whole: &mut toml::Value, key: &str, new: toml::Value) -> Result<(), RecipeError> {
+    let nowhere = || value("--set", key, "a key of the recipe, such as training.steps or source.NAME.weight");
+    let mut place = whole;
+    let (path, last) = key.rsplit_once('.').ok_or_else(nowhere)?;
+    for word in path.split('.') {
+        place = match place {
+            toml::Value::Table(table) => table.get_mut(word),
+            toml::Value::Array(list) => {
+                list.iter_mut().find(|entry| entry.get("name").and_then(toml::Value::as_str) == Some(word))
+            }
+            _ => None,
+        }
+        .ok_or_else(nowhere)?;
+    }
+    place.as_table_mut().ok_or_else(nowhere)?.insert(last.into(), new);
+    Ok(())
 }
 
 pub(crate) fn value(key: &str, found: impl ToString, expected: &str) -> RecipeError {
@@ -398,9 +446,12 @@ impl TryFrom<RecipeFile> for Recipe {
             ("augment.marks", a.marks),
             ("augment.frame", a.frame),
             ("augment.cut_out", a.cut_out),
+            ("augment.surroundings", a.surroundings),
+            ("augment.style", a.style),
         ] {
             within(key, f64::from(share), 0.0, 1.0)?;
         }
+        counted("augment.side_px", a.side_px as usize, 32, 1024)?;
         let [low, high] = a.resolution_px;
         if !(16 <= low && low <= high && high <= 1024) {
             return Err(value(
@@ -489,6 +540,24 @@ mod tests {
             "augment.jpeg_quality is [95, 25], expected two numbers",
         );
         check("height = 192", "height = 3", "input: height is 3, expected 32 to 1024");
+    }
+
+    #[test]
+    fn values_can_be_changed_by_their_keys() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/first.toml");
+        let with = |key: &str, new: toml::Value| Recipe::read_with(&path, &[(key.into(), new)]);
+        assert_eq!(with("training.steps", 7.into()).expect("a recipe").file.training.steps, 7);
+        assert_eq!(with("source.Kermany.weight", 0.5.into()).expect("a recipe").source_weight("Kermany"), 0.5);
+        assert_eq!(with("augment.style", 0.25.into()).expect("a recipe").file.augment.style, 0.25);
+        for (key, message) in [
+            ("steps", "--set is steps, expected a key of the recipe"),
+            ("source.Atlantis.weight", "--set is source.Atlantis.weight, expected a key"),
+            ("training.stpes", "stpes"),
+            ("training.batch", "training.batch is 0, expected 1 to 1024"),
+        ] {
+            let found = with(key, 0.into()).expect_err("a refusal").to_string();
+            assert!(found.contains(message), "{found}");
+        }
     }
 
     #[test]

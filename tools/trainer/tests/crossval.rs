@@ -1,26 +1,21 @@
 //! A comparison through the real program on generated films: cut, resumed, on a full disk, reported; and the five
 //! networks in the device's engine.
 
+#[path = "support/engine.rs"]
+mod on_device;
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use lightbox::bundle::manifest::{
-    CalibrationEntry, FileEntry, InputEntry, ManifestFile, OperatingPointEntry, OutputsEntry, SCHEMA,
-};
-use lightbox::bundle::{self, MANIFEST, MANIFEST_DIGEST, NETWORK};
 use lightbox::domain::{Channels, Finding, Fit, GreyScale, InputSpec, ModelInput, Probabilities, Window};
-use lightbox::engine::TractClassifier;
 use lightbox::ports::Classifier;
 use trainer::crossval::fold::{FoldResult, read_result};
 use trainer::crossval::study::{Changes, Study, name_of};
 use trainer::crossval::{films, network_folder};
-use trainer::export::graph;
 use trainer::network::weights::{Array, Weights};
 use trainer::paper::networks::Architecture;
 
@@ -194,41 +189,19 @@ fn reports(folder: &Path, run: &Path) {
     }
     assert!(!html.contains("http://") && !html.contains("https://") && !html.contains("<script"), "not self-contained");
     assert!(!html.contains(&folder.display().to_string()), "a path of this machine");
+    // A report whose runs are gone goes on in another one.
+    let (earlier, more) = (out.join("report.json"), folder.join("more"));
+    let mut both = trainer();
+    both.arg("report").arg("--runs").arg(run).arg("--earlier").arg(&earlier).arg("--out").arg(&more);
+    succeeds(&mut both);
+    let more: serde_json::Value =
+        serde_json::from_slice(&fs::read(more.join("report.json")).expect("written")).expect("json");
+    for run in [0, 1] {
+        let again = &more["runs"][run]["networks"][0];
+        assert_eq!((&again["confusion"], &again["folds"]), (&network["confusion"], &network["folds"]));
+    }
     let nothing = folder.join("nothing");
     fails(trainer().arg("report").arg("--runs").arg(&nothing).arg("--out").arg(&out), "nothing/run.json: No such file");
-}
-
-fn engine(folder: &Path, network: &[u8], spec: &InputSpec) -> TractClassifier {
-    fs::write(folder.join(NETWORK), network).expect("written");
-    let file = ManifestFile {
-        schema: SCHEMA,
-        name: "parity".into(),
-        version: "0.0.1".into(),
-        input: InputEntry::from((graph::INPUT, spec)),
-        outputs: OutputsEntry {
-            logits: graph::LOGITS.into(),
-            maps: graph::MAPS.into(),
-            features: graph::FEATURE_VECTOR.into(),
-        },
-        labels: Finding::ALL.map(|f| f.name().to_string()).to_vec(),
-        calibration: CalibrationEntry { temperature: 1.0 },
-        operating_point: OperatingPointEntry {
-            rule_out: 0.1,
-            rule_in: 0.9,
-            pneumonia_below: 0.4,
-            normal_above: 0.6,
-            chosen_for: "a test".into(),
-        },
-        out_of_distribution: None,
-        lungs: None,
-        training: serde_json::json!({}),
-        metrics: serde_json::json!({}),
-        files: BTreeMap::from([(NETWORK.to_string(), FileEntry { sha256: bundle::sha256_hex(network) })]),
-    };
-    let text = serde_json::to_vec(&file).expect("json");
-    fs::write(folder.join(MANIFEST), &text).expect("written");
-    fs::write(folder.join(MANIFEST_DIGEST), bundle::digest_line(&text)).expect("written");
-    TractClassifier::load(&bundle::open(folder).expect("a model")).expect("the engine takes it")
 }
 
 #[test]
@@ -261,7 +234,8 @@ fn all_five_networks_learn_a_fold_and_the_engine_answers_as_they_do() {
         assert!(result.epochs[0].training_loss.is_finite());
         let model = folder.join(name_of(network));
         fs::create_dir(&model).expect("a folder");
-        let mut engine = engine(&model, &fs::read(place.join("fold-01/model.onnx")).expect("exported"), &spec);
+        let mut engine =
+            on_device::engine(&model, &fs::read(place.join("fold-01/model.onnx")).expect("exported"), &spec);
         for prediction in result.predictions.iter().take(3) {
             let grey = films.greys[prediction.film].clone();
             let grey = Tensor::<4>::from_data(TensorData::new(grey, [1, 1, height, width]), &Device::flex());

@@ -9,14 +9,9 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
-use lightbox::bundle::manifest::{
-    CalibrationEntry, FileEntry, InputEntry, ManifestFile, OperatingPointEntry, OutputsEntry, SCHEMA,
-};
-use lightbox::bundle::{self, MANIFEST, MANIFEST_DIGEST, NETWORK};
-use lightbox::domain::{Channels, Finding, Fit, GreyScale, InputSpec, ModelInput, ModelOutput, Window};
+use lightbox::domain::{Channels, Fit, GreyScale, InputSpec, ModelInput, ModelOutput, Window};
 use lightbox::engine::TractClassifier;
 use lightbox::ports::Classifier;
-use trainer::export::graph;
 use trainer::network::pool;
 use trainer::network::weights::{Array, Weights};
 use trainer::paper::networks::plan::Operation;
@@ -24,6 +19,8 @@ use trainer::paper::networks::{Architecture, Convention, Names, PaperNetwork, Sc
 
 #[path = "support/formula.rs"]
 mod formula;
+#[path = "support/engine.rs"]
+mod on_device;
 
 const SIZES: [[usize; 2]; 2] = [[96, 80], [75, 91]];
 
@@ -203,40 +200,9 @@ fn layers_have_the_names_and_numbers_of_keras() {
 }
 
 fn engine(folder: &Path, network: &[u8], [height, width]: [usize; 2]) -> TractClassifier {
-    let channels = Channels::Replicated;
-    let (mean, deviation) = (vec![0.0; 3], vec![1.0; 3]);
-    let spec = InputSpec::new(height, width, Fit::Stretch, 0.0, GreyScale::AsShown, channels, mean, deviation)
-        .expect("an input");
-    fs::write(folder.join(NETWORK), network).expect("written");
-    let file = ManifestFile {
-        schema: SCHEMA,
-        name: "parity".into(),
-        version: "0.0.1".into(),
-        input: InputEntry::from((graph::INPUT, &spec)),
-        outputs: OutputsEntry {
-            logits: graph::LOGITS.into(),
-            maps: graph::MAPS.into(),
-            features: graph::FEATURE_VECTOR.into(),
-        },
-        labels: Finding::ALL.map(|f| f.name().to_string()).to_vec(),
-        calibration: CalibrationEntry { temperature: 1.0 },
-        operating_point: OperatingPointEntry {
-            rule_out: 0.1,
-            rule_in: 0.9,
-            pneumonia_below: 0.4,
-            normal_above: 0.6,
-            chosen_for: "a test".into(),
-        },
-        out_of_distribution: None,
-        lungs: None,
-        training: serde_json::json!({}),
-        metrics: serde_json::json!({}),
-        files: BTreeMap::from([(NETWORK.to_string(), FileEntry { sha256: bundle::sha256_hex(network) })]),
-    };
-    let text = serde_json::to_vec(&file).expect("json");
-    fs::write(folder.join(MANIFEST), &text).expect("written");
-    fs::write(folder.join(MANIFEST_DIGEST), bundle::digest_line(&text)).expect("written");
-    TractClassifier::load(&bundle::open(folder).expect("a model")).expect("the engine takes it")
+    let (fit, greys, channels) = (Fit::Stretch, GreyScale::AsShown, Channels::Replicated);
+    let spec = InputSpec::new(height, width, fit, 0.0, greys, channels, vec![0.0; 3], vec![1.0; 3]).expect("an input");
+    on_device::engine(folder, network, &spec)
 }
 
 /// Grad-CAM by burn's automatic differentiation: the definition, not the formula in the graph.

@@ -6,6 +6,7 @@
 mod degrade;
 mod marks;
 mod plane;
+mod surroundings;
 mod warp;
 
 use rand::Rng;
@@ -13,20 +14,20 @@ use rand::Rng;
 use crate::data::Film;
 use crate::recipe::Augment;
 
-/// Side of an augmented film: what is left after the border is cut off is just above the network's input.
-const SIDE: usize = 224;
+pub(crate) use surroundings::exchanged;
 
 /// A new film from `film`, drawn with `random`.
 ///
 /// `lungs` is the box of both lungs (left, top, right, bottom, as fractions), where it is known: pieces are cut out
 /// only outside of it, or else only near the edge.
 pub fn augment(film: &Film, lungs: Option<[f32; 4]>, how: &Augment, random: &mut impl Rng) -> Film {
+    let side = how.side_px as usize;
     let mut plane = if chance(how.cut_out, random) {
         let mut cut = film.clone();
         marks::cut_out(&mut cut, lungs, random);
-        warp::warp(&cut, how, SIDE, random)
+        warp::warp(&cut, how, side, random)
     } else {
-        warp::warp(film, how, SIDE, random)
+        warp::warp(film, how, side, random)
     };
     plane.stretch_to_full_scale();
     degrade::uneven(&mut plane, how.unevenness, random);
@@ -44,10 +45,10 @@ pub fn augment(film: &Film, lungs: Option<[f32; 4]>, how: &Augment, random: &mut
     degrade::noise(&mut plane, how.noise, random);
     let [low, high] = how.jpeg_quality;
     let plane = degrade::through_jpeg(plane, random.random_range(low..=high));
-    plane.resized(SIDE).into_film()
+    plane.resized(side).into_film()
 }
 
-fn chance(share: f32, random: &mut impl Rng) -> bool {
+pub(crate) fn chance(share: f32, random: &mut impl Rng) -> bool {
     random.random::<f32>() < share
 }
 
@@ -62,6 +63,8 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+
+    const SIDE: usize = 224;
 
     fn strong() -> Augment {
         let recipe: crate::recipe::RecipeFile =
@@ -82,6 +85,9 @@ mod tests {
             marks: 0.0,
             frame: 0.0,
             cut_out: 0.0,
+            side_px: SIDE as u32,
+            surroundings: 0.0,
+            style: 0.0,
         }
     }
 

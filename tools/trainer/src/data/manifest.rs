@@ -1,11 +1,13 @@
 //! `manifest.csv` and `lungs.csv` of a data folder.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use lightbox::domain::Finding;
 use serde::Deserialize;
+
+use crate::lungs;
 
 /// What a film shows, for learning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -183,19 +185,6 @@ struct Record {
     group_id: String,
 }
 
-#[derive(Deserialize)]
-struct LungRecord {
-    file: String,
-    right_x0: f32,
-    right_y0: f32,
-    right_x1: f32,
-    right_y1: f32,
-    left_x0: f32,
-    left_y0: f32,
-    left_x1: f32,
-    left_y1: f32,
-}
-
 /// Reads `manifest.csv` and, if there is one, `lungs.csv` of `folder`.
 ///
 /// A film without a group is a group of its own.
@@ -204,7 +193,7 @@ struct LungRecord {
 /// When a file cannot be read, a word is unknown, a film is listed twice or a group straddles train and external.
 pub fn read(folder: &Path) -> Result<Vec<Row>, DataError> {
     let path = folder.join("manifest.csv");
-    let lungs = read_lungs(&folder.join("lungs.csv"))?;
+    let lungs = lungs::read(folder)?;
     let csv_error = |source| DataError::Csv { path: path.clone(), source };
     let mut reader = csv::Reader::from_path(&path).map_err(csv_error)?;
     let mut rows = Vec::new();
@@ -226,7 +215,7 @@ pub fn read(folder: &Path) -> Result<Vec<Row>, DataError> {
             other => return Err(word("split", other, "train or external")),
         };
         let group = if record.group_id.is_empty() { record.file.clone() } else { record.group_id };
-        let lungs = lungs.get(&record.file).copied();
+        let lungs = lungs.get(&record.file).map(lungs::around);
         rows.push(Row { file: record.file, label, split, source: record.source, group, lungs });
     }
     if rows.is_empty() {
@@ -260,25 +249,6 @@ pub fn read_unlabelled(folder: &Path, source: &str) -> Result<Vec<Row>, DataErro
     }
     rows.sort_by(|a, b| a.file.cmp(&b.file));
     if rows.is_empty() { Err(DataError::Empty { path: folder.into() }) } else { Ok(rows) }
-}
-
-fn read_lungs(path: &Path) -> Result<HashMap<String, [f32; 4]>, DataError> {
-    if !path.exists() {
-        return Ok(HashMap::new());
-    }
-    let csv_error = |source| DataError::Csv { path: path.into(), source };
-    let mut boxes = HashMap::new();
-    for record in csv::Reader::from_path(path).map_err(csv_error)?.deserialize::<LungRecord>() {
-        let r = record.map_err(csv_error)?;
-        let both = [
-            r.right_x0.min(r.left_x0),
-            r.right_y0.min(r.left_y0),
-            r.right_x1.max(r.left_x1),
-            r.right_y1.max(r.left_y1),
-        ];
-        boxes.insert(r.file, both);
-    }
-    Ok(boxes)
 }
 
 fn refuse_duplicates(path: &Path, rows: &[Row]) -> Result<(), DataError> {

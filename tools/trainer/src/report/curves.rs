@@ -1,6 +1,6 @@
 //! Curves of scored films: over all of them, and how much the folds differ.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::metrics::Rate;
 
@@ -11,7 +11,7 @@ const GRID: usize = 50;
 pub(super) type Point = (f64, f64);
 
 /// A curve over all films, and the mean of the folds with one standard deviation to either side.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Banded {
     /// Over all films together.
     pub(super) pooled: Vec<Point>,
@@ -152,7 +152,7 @@ pub(super) fn banded_coverage_risk(all: &[(f64, bool)], folds: &[Vec<(f64, bool)
 }
 
 /// A bin of a reliability diagram.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Bin {
     /// Mean probability of its films.
     pub(super) probability: f64,

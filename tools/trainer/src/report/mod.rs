@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::crossval::fold::{Epoch, FoldError, FoldResult, likeliest, read_result};
 use crate::crossval::folds::CLASSES;
@@ -60,7 +60,7 @@ pub enum ReportError {
 }
 
 /// Everything that the page shows.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     /// One entry a run.
     runs: Vec<RunReport>,
@@ -69,14 +69,14 @@ pub struct Report {
 }
 
 /// What came of one run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct RunReport {
     /// The recipe, with the changes of the command line.
     study: StudyFile,
     /// What was done less than in the paper, in words; empty where nothing was.
     reduced: Vec<String>,
     /// Films by source and label.
-    films: BTreeMap<String, BTreeMap<&'static str, usize>>,
+    films: BTreeMap<String, BTreeMap<String, usize>>,
     /// Patients.
     groups: usize,
     /// Films that could not be read: file and reason.
@@ -86,7 +86,7 @@ struct RunReport {
 }
 
 /// What one network came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct NetworkReport {
     /// Which one.
     network: Architecture,
@@ -97,7 +97,7 @@ struct NetworkReport {
     /// All their films together.
     figures: Figures,
     /// Mean and standard deviation over the folds.
-    over_folds: BTreeMap<&'static str, (f64, f64)>,
+    over_folds: BTreeMap<String, (f64, f64)>,
     /// Films by predicted (rows) and actual class (columns).
     confusion: Confusion,
     /// Learning curves, an entry a fold.
@@ -113,7 +113,7 @@ struct NetworkReport {
 }
 
 /// Rates with Wilson's intervals, the area with a bootstrap's over groups.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Figures {
     /// Films tested.
     films: usize,
@@ -149,13 +149,22 @@ impl Tested<'_> {
     }
 }
 
-/// The report of the runs in `folders`.
+/// The report of the runs in `folders`, behind those of the `earlier` report.
 ///
 /// # Errors
-/// When a run cannot be read or has no finished fold.
-pub fn report(folders: &[PathBuf]) -> Result<Report, ReportError> {
-    let runs = folders.iter().map(|folder| run_report(folder)).collect::<Result<_, _>>()?;
+/// When a run or the report cannot be read, or a run has no finished fold.
+pub fn report(folders: &[PathBuf], earlier: Option<&Path>) -> Result<Report, ReportError> {
+    let mut runs = earlier.map(read).transpose()?.map_or_else(Vec::new, |report| report.runs);
+    for folder in folders {
+        runs.push(run_report(folder)?);
+    }
     Ok(Report { runs, contradictions: paper::contradictions() })
+}
+
+fn read(path: &Path) -> Result<Report, ReportError> {
+    let failed = |source| ReportError::Io { path: path.into(), source };
+    let bytes = fs::read(path).map_err(failed)?;
+    serde_json::from_slice(&bytes).map_err(|e| ReportError::Io { path: path.into(), source: e.into() })
 }
 
 /// Writes `report` into `folder` as `report.json` and `report.html`, and says where.
@@ -211,10 +220,10 @@ fn run_report(folder: &Path) -> Result<RunReport, ReportError> {
     if networks.is_empty() {
         return Err(ReportError::Unfinished { path: folder.into() });
     }
-    let mut by_source: BTreeMap<String, BTreeMap<&'static str, usize>> = BTreeMap::new();
+    let mut by_source: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     for film in &films {
         let labels = by_source.entry(film.case.source.clone()).or_default();
-        *labels.entry(film.case.label.name()).or_default() += 1;
+        *labels.entry(film.case.label.name().to_string()).or_default() += 1;
     }
     Ok(RunReport {
         reduced: reductions(&record.study),
@@ -284,13 +293,16 @@ fn network_report(
         curves::mean_and_deviation(&of_folds.iter().filter_map(value).collect::<Vec<_>>())
     };
     let rate = |rate: Option<Rate>| rate.map(|rate| rate.rate);
-    let over_folds = BTreeMap::from([
-        ("accuracy_2", over(&|f| rate(f.accuracy_2))),
-        ("accuracy_3", over(&|f| rate(f.accuracy_3))),
-        ("sensitivity", over(&|f| rate(f.sensitivity))),
-        ("specificity", over(&|f| rate(f.specificity))),
-        ("auc", over(&|f| f.auc.map(|area| area.auc))),
-    ]);
+    let over_folds = BTreeMap::from(
+        [
+            ("accuracy_2", over(&|f| rate(f.accuracy_2))),
+            ("accuracy_3", over(&|f| rate(f.accuracy_3))),
+            ("sensitivity", over(&|f| rate(f.sensitivity))),
+            ("specificity", over(&|f| rate(f.specificity))),
+            ("auc", over(&|f| f.auc.map(|area| area.auc))),
+        ]
+        .map(|(name, value)| (name.to_string(), value)),
+    );
     let scores = |films: &[&Tested<'_>]| films.iter().map(|film| film.covid()).collect::<Vec<_>>();
     let sure = |films: &[&Tested<'_>]| films.iter().map(|film| film.confidence()).collect::<Vec<_>>();
     let folds: Vec<Vec<&Tested<'_>>> = by_fold.iter().map(|films| films.iter().collect()).collect();

@@ -231,7 +231,7 @@ fn what_was_done(html: &mut String, runs: &[&RunReport], networks: &[(&RunReport
     html.push_str("<h3>What was done</h3>");
     if let Some(run) = runs.first() {
         let total: usize = run.films.values().flat_map(|labels| labels.values()).sum();
-        let labels: BTreeSet<&str> = run.films.values().flat_map(|labels| labels.keys().copied()).collect();
+        let labels: BTreeSet<&str> = run.films.values().flat_map(|labels| labels.keys().map(String::as_str)).collect();
         let _ = write!(html, "<p>{total} films of {} patients, by source:</p><table><tr><th>source</th>", run.groups);
         for label in &labels {
             let _ = write!(html, "<th class=\"n\">{label}</th>");
@@ -240,7 +240,7 @@ fn what_was_done(html: &mut String, runs: &[&RunReport], networks: &[(&RunReport
         for (source, of) in &run.films {
             let _ = write!(html, "<tr><td>{}</td>", escape(source));
             for label in &labels {
-                html.push_str(&cell(&of.get(label).map_or_else(|| "–".into(), usize::to_string)));
+                html.push_str(&cell(&of.get(*label).map_or_else(|| "–".into(), usize::to_string)));
             }
             html.push_str("</tr>");
         }

@@ -21,7 +21,8 @@ use serde_json::json;
 use crate::data::batches::{Batch, Batches, TrainingFilms};
 use crate::data::split::{self, Named, Parts};
 use crate::data::{DataError, Label, films, manifest};
-use crate::metrics::auc;
+use crate::lungs;
+use crate::metrics::{Area, area, auc};
 use crate::network::Network;
 use crate::network::weights::{Weights, WeightsError};
 use crate::recipe::{Recipe, RecipeFile, Statistics};
@@ -38,6 +39,8 @@ pub struct Order {
     pub data: PathBuf,
     /// ImageNet weights.
     pub weights: PathBuf,
+    /// Lungs of films that `lungs.csv` does not know.
+    pub lungs: Option<PathBuf>,
     /// Folder of the run.
     pub out: PathBuf,
     /// Of the split, the head, the batches and the drop-out.
@@ -291,7 +294,18 @@ fn load(order: &Order, parts: Parts) -> Result<(TrainingFilms, Looked), Training
             looked.inputs.push(input);
         }
     }
-    let (films, _) = read(parts.training, "reading training films")?;
+    let mut training = parts.training;
+    if let Some(path) = &order.lungs {
+        let found = lungs::read_file(path)?;
+        for row in training.iter_mut().map(|named| &mut named.row) {
+            row.lungs = row.lungs.or_else(|| found.get(&row.file).map(lungs::around));
+        }
+    }
+    if recipe.file.augment.surroundings > 0.0 {
+        let known = training.iter().filter(|named| named.row.lungs.is_some()).count();
+        log::info!("lungs are known on {known} of {} training films", training.len());
+    }
+    let (films, _) = read(training, "reading training films")?;
     for label in [Label::Covid19, Label::Pneumonia, Label::Normal] {
         if !films.iter().any(|(named, _)| named.row.label == label) {
             let remedy = "all of them were skipped; see the warnings above";
@@ -315,7 +329,7 @@ fn step(
     device: &Device,
 ) -> (Network, f32) {
     let inputs = tensor(batch.inputs.clone(), batch.labels.len(), recipe, device);
-    let logits = network.forward(inputs);
+    let logits = network.forward_styled(inputs, batch.styles.as_ref());
     let loss = loss::loss(logits, &batch.labels, recipe.file.training.label_smoothing);
     let mut gradients = loss.backward();
     let for_trunk = GradientsParams::from_module(&mut gradients, &network.trunk);
@@ -340,19 +354,22 @@ fn look(network: &Network, looked: &Looked, recipe: &Recipe) -> Look {
         probabilities.extend(values.chunks_exact(3).map(|p| [p[0], p[1], p[2]]));
     }
     let mut by_source: BTreeMap<&str, Vec<(f64, bool)>> = BTreeMap::new();
+    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut all = Vec::new();
     let (mut right, mut judged) = (0, 0);
     for (film, p) in looked.films.iter().zip(&probabilities) {
         let scored = (p[0], film.row.label == Label::Covid19);
         by_source.entry(&film.source).or_default().push(scored);
+        groups.entry(&film.source).or_default().push(&film.row.group);
         all.push(scored);
         if let Some(finding) = film.row.label.finding() {
             judged += 1;
             right += usize::from(p.iter().all(|other| *other <= p[finding.index()]));
         }
     }
-    let within: BTreeMap<&str, f64> =
-        by_source.iter().filter_map(|(source, films)| Some((*source, auc(films)?))).collect();
+    let areas: BTreeMap<&str, Area> =
+        by_source.iter().filter_map(|(source, films)| Some((*source, area(films, &groups[source])?))).collect();
+    let within: BTreeMap<&str, f64> = areas.iter().map(|(source, area)| (*source, area.auc)).collect();
     let overall = auc(&all).unwrap_or(0.5);
     let score = if within.is_empty() { overall } else { within.values().sum::<f64>() / within.len() as f64 };
     let means: BTreeMap<String, f64> = by_source
@@ -376,7 +393,7 @@ fn look(network: &Network, looked: &Looked, recipe: &Recipe) -> Look {
         listed(means.iter().map(|(k, v)| (k.clone(), *v)).collect())
     );
     let report = json!({
-        "score": score, "accuracy": accuracy, "auc": overall, "auc_within_source": within,
+        "score": score, "accuracy": accuracy, "auc": overall, "auc_within_source": areas,
         "mean_covid19_probability": means, "films": looked.films.len(),
     });
     Look { score, report, summary }
