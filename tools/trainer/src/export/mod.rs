@@ -260,17 +260,18 @@ fn describe(
     Ok((held_out_report, external_report))
 }
 
-/// Half precision against single, and the engine against burn.
+/// Half precision against single, and the engine against burn. In single precision, as a number that is read from a
+/// manifest and written again must stay the same to the last digit.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Precision {
     /// Films compared.
     pub(crate) films: usize,
     /// Largest difference of a probability between weights in half and in single precision.
     #[serde(rename = "max_probability_difference_to_single")]
-    pub(crate) to_single: f64,
+    pub(crate) to_single: f32,
     /// Largest difference of a probability between the engine and burn on the same weights.
     #[serde(rename = "max_probability_difference_of_engine")]
-    pub(crate) of_engine: f64,
+    pub(crate) of_engine: f32,
 }
 
 fn compare_precision(
@@ -294,9 +295,9 @@ fn compare_precision(
         let engine = lightbox::domain::Probabilities::from_logits(output.logits, 1.0);
         for finding in Finding::ALL {
             let i = finding.index();
-            precision.to_single = precision.to_single.max((a[i] - b[i]).abs());
+            precision.to_single = precision.to_single.max((a[i] - b[i]).abs() as f32);
             if let Some(p) = &engine {
-                precision.of_engine = precision.of_engine.max((f64::from(p.of(finding).get()) - b[i]).abs());
+                precision.of_engine = precision.of_engine.max((f64::from(p.of(finding).get()) - b[i]).abs() as f32);
             }
         }
         precision.films += 1;
