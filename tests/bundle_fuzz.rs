@@ -1,5 +1,10 @@
 //! What the fuzzer found worth keeping, replayed by the targets themselves; `fuzz/README.md` says how to look for more.
 
+#![allow(
+    clippy::duplicate_mod,
+    reason = "each target is a program of its own for the fuzzer, and brings its keys along"
+)]
+
 #[path = "../fuzz/targets/bundle.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the fuzzer")]
 mod bundle;

@@ -5,9 +5,6 @@
 //! hand ([`kernels`]); what is not recognised stays tract's.
 
 mod block;
-#[cfg(test)]
-#[path = "../../tests/support/draw.rs"]
-mod draw;
 mod kernels;
 mod layer;
 mod layers;
@@ -23,6 +20,8 @@ mod recognise;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+use network::draw;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -10,7 +10,7 @@ use tract_onnx::pb::{
 };
 
 #[path = "draw.rs"]
-mod draw;
+pub mod draw;
 pub use draw::Draw;
 
 /// What network to write.
