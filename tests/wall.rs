@@ -73,7 +73,8 @@ fn every_kind_of_film_comes_through_the_wall_unchanged() {
     paths.push(fixture("no-such-file.dcm"));
     paths.push(fixture("golden"));
     let folder = TempDir::new().unwrap();
-    let picture = image::RgbImage::from_fn(60, 50, |x, y| image::Rgb([(4 * x) as u8, (5 * y) as u8, 9]));
+    // Large enough for decoders that would start threads.
+    let picture = image::RgbImage::from_fn(300, 260, |x, y| image::Rgb([(4 * x) as u8, (5 * y) as u8, 9]));
     for name in ["a.png", "a.jpg", "a.tiff", "a.bmp"] {
         let path = folder.path().join(name);
         image::DynamicImage::ImageRgb8(picture.clone()).save(&path).unwrap();

@@ -377,6 +377,8 @@ impl Drop for Decoder {
 pub fn decode_for_parent(memory_bytes: u64, cpu_seconds: u64) -> io::Result<()> {
     let mut requests = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut answers = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    // The JPEG decoder gives its work to rayon, and behind the wall no thread can be started: this one does it.
+    rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global().map_err(io::Error::other)?;
     let confinement = confinement::enter(memory_bytes, cpu_seconds)?;
     protocol::write_hello(&mut answers, confinement)?;
     loop {
