@@ -15,7 +15,7 @@ const DRIVES: &str = "#!/bin/sh
 while :; do
     for drive in /sys/block/sd*; do
         name=${drive##*/}
-        [ -b /dev/$name ] && ! mountpoint -q /media/$name && mkdir -p /media/$name && mount -t vfat -o ro /dev/$name /media/$name
+        [ -b /dev/$name ] && ! grep -q /media/$name /proc/mounts && mkdir -p /media/$name && mount -t vfat -o ro /dev/$name /media/$name
     done
     for place in /media/*; do
         [ -d $place ] && [ ! -e /sys/block/${place##*/} ] && { umount -l $place; rmdir $place; }
@@ -142,7 +142,7 @@ fn a_model_on_a_usb_drive_is_installed_with_the_buttons() {
             .monitor()
             .ask("device_add", &json!({"driver": "usb-storage", "id": "stick", "drive": "stick", "bus": "usb.0"})),
     );
-    let offered = |board: &mut Board| Ok(board.run("mountpoint -q /media/sda")?.status.eq(&0).then_some(()));
+    let offered = |board: &mut Board| Ok(board.run("grep -q ' /media/sda ' /proc/mounts")?.status.eq(&0).then_some(()));
     must(board.wait_for("the drive", Duration::from_secs(60), offered));
     // Select opens what is offered; it takes two pages and a decision to install it.
     let opened = |board: &mut Board| {
