@@ -329,6 +329,9 @@ impl Board {
             if let Some(answer) = question(self)? {
                 return Ok(answer);
             }
+            if !matches!(self.process.try_wait(), Ok(None)) {
+                return Err(self.ended());
+            }
             if Instant::now() > until {
                 return Err(BoardError::Awaited { what: what.to_owned(), limit, console: self.last_words() });
             }

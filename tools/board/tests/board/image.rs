@@ -9,7 +9,11 @@ use crate::support::{BOOT, READING, must, root, send, settled};
 
 #[track_caller]
 fn told(board: &mut Board, text: &str, limit: Duration) {
-    let question = |board: &mut Board| Ok(board.console().contains(text).then_some(()));
+    let question = |board: &mut Board| {
+        let console = board.console();
+        assert!(!console.contains("Failed to start lightbox.service"), "{console}");
+        Ok(console.contains(text).then_some(()))
+    };
     must(board.wait_for(&format!("{text:?} on the console"), limit, question));
 }
 
