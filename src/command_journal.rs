@@ -2,10 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use lightbox::record::{ExportError, Journal, JournalError, Recorded, rfc3339, write_csv, write_json_lines};
+use lightbox::adapters::dicom::report::{ReportError, write_report};
+use lightbox::record::{
+    ExportError, Journal, JournalError, Recorded, rfc3339, write_csv, write_fhir, write_json_lines,
+};
 use serde_json::json;
 
 #[derive(clap::Subcommand)]
@@ -39,14 +42,14 @@ pub(crate) enum JournalCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Writes every reading as a table or as JSON
+    /// Writes every reading as a table, as JSON, as FHIR or as DICOM reports
     Export {
         #[command(flatten)]
         journal: Named,
-        /// csv (RFC 4180) or json (an object a line)
+        /// csv (RFC 4180), json (an object a line), fhir (R4: one Bundle), dicom-sr (a structured report for each)
         #[arg(long, value_enum)]
         format: Format,
-        /// Where to [default: standard output]
+        /// Where to: a file, for dicom-sr a folder that exists [default: standard output, not for dicom-sr]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
@@ -80,6 +83,8 @@ pub(crate) struct Named {
 pub(crate) enum Format {
     Csv,
     Json,
+    Fhir,
+    DicomSr,
 }
 
 /// Why a command ended with 1.
@@ -91,6 +96,10 @@ enum Failure {
     NoReading(i64),
     #[error("cannot write {path}: {source}", path = path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("--format dicom-sr writes files: name a folder for them with --out")]
+    NoFolder,
+    #[error("{0}")]
+    Report(#[from] ReportError),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }
@@ -134,6 +143,8 @@ fn try_run(command: &JournalCommand) -> Result<ExitCode, Failure> {
         JournalCommand::Export { journal, format, out: path } => {
             let journal = Journal::open(&journal.journal)?;
             match path {
+                None if matches!(format, Format::DicomSr) => return Err(Failure::NoFolder),
+                Some(folder) if matches!(format, Format::DicomSr) => write_reports(&journal, folder, &mut out)?,
                 None => export(&journal, *format, &mut out)?,
                 Some(path) => {
                     let failed = |source| Failure::Write { path: path.clone(), source };
@@ -188,7 +199,22 @@ fn export(journal: &Journal, format: Format, out: &mut impl Write) -> Result<(),
     match format {
         Format::Csv => Ok(write_csv(out, journal)?),
         Format::Json => journal.for_each(|row| Ok::<(), Failure>(write_json_lines(out, &[row])?)),
+        Format::Fhir => Ok(write_fhir(out, journal)?),
+        Format::DicomSr => Err(Failure::NoFolder),
     }
+}
+
+/// A file for each reading, named after its number; one that is there is written anew, with the same bytes.
+fn write_reports(journal: &Journal, folder: &Path, out: &mut impl Write) -> Result<(), Failure> {
+    journal.for_each(|row| {
+        let path = folder.join(format!("reading-{:06}.dcm", row.sequence));
+        let failed = |source| Failure::Write { path: path.clone(), source };
+        let mut bytes = Vec::new();
+        write_report(&mut bytes, &row)?;
+        let mut file = File::create(&path).map_err(failed)?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+        Ok(writeln!(out, "{}", path.display())?)
+    })
 }
 
 fn when(row: &Recorded) -> String {

@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("record", &["domain"]),
     ("ui", &["domain"]),
-    ("adapters", &["bundle", "config", "domain", "pipeline", "ports", "ui"]),
+    ("adapters", &["bundle", "config", "domain", "pipeline", "ports", "record", "ui"]),
 ];
 
 fn root() -> PathBuf {

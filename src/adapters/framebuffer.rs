@@ -208,16 +208,21 @@ impl FramebufferPanel {
         let real = fs::canonicalize(device).map_err(|error| DeviceError::new("open", display(device), error))?;
         let folder = Path::new(SYSFS).join(real.file_name().unwrap_or_default());
         let console = Console::taken_off(Path::new("/sys/class/vtconsole"));
-        Self::over(device, folder, rotation, order, backlight, console)
+        let mut panel = Self::over(device, folder, rotation, order, backlight)?;
+        panel._console = console;
+        Ok(panel)
     }
 
-    fn over(
+    /// Opens `device`, whose form is read from `folder`; the text console stays.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn over(
         device: &Path,
         folder: PathBuf,
         rotation: Rotation,
         order: Option<ChannelOrder>,
         backlight: Option<Backlight>,
-        console: Console,
     ) -> Result<Self, DeviceError> {
         let name = display(device);
         let file = OpenOptions::new().write(true).open(device);
@@ -232,7 +237,7 @@ impl FramebufferPanel {
             shown: Shown::default(),
             backlight,
             row_bytes: Vec::new(),
-            _console: console,
+            _console: Console::default(),
         };
         if let Some(backlight) = &mut panel.backlight {
             backlight.set_lit(true)?;
@@ -399,7 +404,7 @@ mod tests {
 
         fn panel(&self, rotation: Rotation) -> Result<FramebufferPanel, DeviceError> {
             let (folder, order) = (self.folder.path().to_owned(), Some(self.layout.format.order));
-            FramebufferPanel::over(&self.device(), folder, rotation, order, None, Console::default())
+            FramebufferPanel::over(&self.device(), folder, rotation, order, None)
         }
 
         /// Checks every byte: pixels of `frame` where it is seen, and nothing anywhere else.

@@ -121,7 +121,11 @@ impl<W: Write> TerminalScreen<W> {
     const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
     const LEAVE: &str = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-    fn over(out: W, measure: fn() -> Option<(u32, u32)>, ink: Ink) -> Result<Self, PanelError> {
+    /// Writes to `out`, whose columns and rows of characters are asked for before every picture; unknown, it has 80 × 24.
+    ///
+    /// # Errors
+    /// When it cannot be written to.
+    pub fn over(out: W, measure: fn() -> Option<(u32, u32)>, ink: Ink) -> Result<Self, PanelError> {
         let cells = measure().unwrap_or((80, 24));
         let mut screen = Self { out, measure, cells, ink, lines: Vec::new(), lit: true };
         screen.write(Self::ENTER)?;

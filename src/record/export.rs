@@ -44,7 +44,7 @@ struct Exported<'a> {
 }
 
 /// Eight digits say all that was in the single-precision number.
-fn short(value: f64) -> f64 {
+pub(super) fn short(value: f64) -> f64 {
     (value * 1e8).round() / 1e8
 }
 

@@ -8,10 +8,14 @@
 mod chain;
 mod entry;
 mod export;
+mod fhir;
 mod journal;
+mod told;
 
 pub use crate::domain::Identity;
 pub use chain::Digest;
 pub use entry::{Entry, Image, Model, Moment, Origin};
 pub use export::{ExportError, rfc3339, write_csv, write_json_lines};
+pub use fhir::write_fhir;
 pub use journal::{Broken, Fault, Journal, JournalError, Recorded, Sound};
+pub use told::{INTENDED_USE, Uuid, conclusion, verdict_words};

@@ -5,6 +5,8 @@ mod film;
 mod folders;
 mod hostile;
 mod listening;
+#[path = "../support/orthanc.rs"]
+mod orthanc;
 mod peers;
 mod power;
 mod reading;

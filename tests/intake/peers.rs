@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 use lightbox::adapters::dicom::TRANSFER_SYNTAXES;
 use lightbox::adapters::file::{Limits, read_film};
 
 use crate::listening::{Listening, Place};
+use crate::orthanc::Orthanc;
 
 /// Says what is missing; under CI nothing may be.
 pub(crate) fn missing(what: &str) {
@@ -187,68 +186,12 @@ fn a_peer_that_has_gone_is_called_with_its_report_also_after_a_power_cut() {
     assert_eq!(owed(), 0, "it is owed no longer");
 }
 
-/// A running Orthanc; it is killed when dropped.
-struct Orthanc {
-    process: std::process::Child,
-    http: SocketAddr,
-    _folder: tempfile::TempDir,
-}
-
-impl Orthanc {
-    /// One that knows `listening` as the modality "lightbox"; `None` when Orthanc is missing.
-    fn start(listening: &Listening) -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let ports = [(); 2]
-            .map(|()| TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port());
-        let config = serde_json::json!({
-            "StorageDirectory": folder.path().join("db"), "IndexDirectory": folder.path().join("db"),
-            "RemoteAccessAllowed": false, "AuthenticationEnabled": false, "Plugins": [],
-            "HttpPort": ports[0], "DicomPort": ports[1], "DicomAet": "XRAY1",
-            "DicomModalities": { "lightbox": ["LIGHTBOX", "127.0.0.1", listening.address.port()] },
-        });
-        let path = folder.path().join("orthanc.json");
-        fs::write(&path, config.to_string()).expect("written");
-        let log = fs::File::create(folder.path().join("log")).expect("a file");
-        let Ok(process) = Command::new("Orthanc").arg(path).stderr(log).spawn() else {
-            missing("Orthanc (orthanc)");
-            return None;
-        };
-        let http = SocketAddr::from(([127, 0, 0, 1], ports[0]));
-        let orthanc = Self { process, http, _folder: folder };
-        let start = Instant::now();
-        while TcpStream::connect(http).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(60), "Orthanc does not start");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Some(orthanc)
-    }
-
-    /// The body of its answer.
-    #[track_caller]
-    fn post(&self, path: &str, body: &[u8]) -> serde_json::Value {
-        let mut stream = TcpStream::connect(self.http).expect("a connection");
-        let head = format!("POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
-        stream.write_all(&[head.as_bytes(), body].concat()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        assert!(head.lines().next().is_some_and(|line| line.contains(" 200 ")), "{answer}");
-        serde_json::from_str(body).expect("JSON")
-    }
-}
-
-impl Drop for Orthanc {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[test]
 fn orthanc_verifies_and_stores() {
     let place = Place::new("");
     let listening = place.start();
-    let Some(orthanc) = Orthanc::start(&listening) else { return };
+    let modalities = serde_json::json!({"lightbox": ["LIGHTBOX", "127.0.0.1", listening.address.port()]});
+    let Some(orthanc) = Orthanc::start(&modalities) else { return missing("Orthanc (orthanc)") };
     orthanc.post("/modalities/lightbox/echo", b"{}");
     let image = orthanc.post("/instances", &fs::read(fixture("chest-pa.dcm")).unwrap());
     let image = image["ID"].as_str().unwrap().to_owned();

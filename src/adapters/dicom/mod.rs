@@ -7,6 +7,8 @@ mod attributes;
 mod j2k;
 mod pixels;
 pub mod prescan;
+#[cfg(feature = "device")]
+pub mod report;
 mod rle;
 mod syntaxes;
 #[cfg(feature = "device")]

@@ -1,0 +1,212 @@
+//! Readings in other programs' hands: FHIR against published models, DICOM reports in dcmtk and Orthanc.
+
+#[path = "support/orthanc.rs"]
+mod orthanc;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use lightbox::adapters::file::{Limits, read_film};
+use lightbox::domain::{Doubt, Finding, OperatingPoint, Probabilities, Reading, Reason, Rejection, Verdict};
+use lightbox::record::{Digest, Entry, Identity, Image, Journal, Model, Moment, Origin};
+use orthanc::Orthanc;
+use serde_json::{Value, json};
+
+/// Says what is missing; under CI nothing may be.
+fn missing(what: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{what} is missing: tests/run installs what it can");
+    eprintln!("not tested: {what} is missing");
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn film() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chest-pa.dcm")
+}
+
+fn entry(verdict: Verdict, logits: Option<[f32; 3]>, identity: Option<Identity>) -> Entry {
+    Entry {
+        at: Moment { unix_ms: 1_770_000_000_250, verified: identity.is_some() },
+        origin: Origin::Network,
+        image: identity.is_some().then(|| Image { sha256: Digest([0x5a; 32]), reference: "1.2.3.dcm".to_owned() }),
+        identity,
+        remarks: vec!["the first of 3 frames was taken".to_owned(), "Übergröße".to_owned()],
+        model: Model {
+            name: "lightbox-chest".to_owned(),
+            version: "1.0.0".to_owned(),
+            network_sha256: "ab".repeat(32),
+            manifest_sha256: "cd".repeat(32),
+        },
+        operating_point: OperatingPoint::new(0.1, 0.7, 0.2, 0.8).expect("lines in order"),
+        reading: Reading {
+            covid_positive: match &verdict {
+                Verdict::Found(finding) => Some(*finding == Finding::Covid19),
+                Verdict::Indeterminate(_) | Verdict::Rejected(_) => None,
+            },
+            probabilities: logits.map(|logits| Probabilities::from_logits(logits, 1.0).expect("numbers")),
+            verdict,
+        },
+        software: "0.1.0".to_owned(),
+        operator: Some("MT 3".to_owned()),
+    }
+}
+
+/// A journal with a reading of every kind; the first is of the film of the fixtures.
+fn journal(folder: &Path) -> String {
+    let path = folder.join("readings.db");
+    let mut journal = Journal::open_or_create(&path).expect("a journal");
+    let identity =
+        read_film(&film(), &Limits::default()).expect("a film").identity.expect("the film says who is on it");
+    assert!(!identity.study_uid.is_empty());
+    let rejection = Rejection::new(Reason::LateralView, "ViewPosition is \"LL\", expected PA or AP");
+    for entry in [
+        entry(Verdict::Found(Finding::Covid19), Some([3.0, 0.5, -1.0]), Some(identity)),
+        entry(Verdict::Found(Finding::Pneumonia), Some([-2.0, 3.0, 0.0]), None),
+        entry(Verdict::Found(Finding::Normal), Some([-2.0, -1.0, 4.0]), Some(Identity::default())),
+        entry(Verdict::Indeterminate(Doubt::BetweenThresholds), Some([0.1, 0.0, 0.2]), None),
+        entry(Verdict::Rejected(rejection), None, None),
+    ] {
+        journal.append(&entry).expect("written");
+    }
+    path.display().to_string()
+}
+
+fn export(journal: &str, format: &str, out: Option<&Path>) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lightbox"));
+    command.args(["journal", "export", "--journal", journal, "--format", format]);
+    if let Some(out) = out {
+        command.arg("--out").arg(out);
+    }
+    command.output().expect("the program")
+}
+
+#[test]
+fn the_fhir_bundle_is_valid_and_says_no_more_than_the_verdict() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = journal(folder.path());
+    let file = folder.path().join("readings.json");
+    let output = export(&journal, "fhir", Some(&file));
+    assert!(output.status.success(), "{}", told(&output));
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(text, String::from_utf8(export(&journal, "fhir", None).stdout).unwrap(), "the same at every export");
+    let bundle: Value = serde_json::from_str(&text).unwrap();
+    let reports: Vec<&Value> = bundle["entry"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| &entry["resource"])
+        .filter(|resource| resource["resourceType"] == "DiagnosticReport")
+        .collect();
+    let said: Vec<_> = reports
+        .iter()
+        .map(|report| {
+            (report["status"].as_str().unwrap(), report["conclusionCode"][0]["coding"][0]["code"].as_str().unwrap())
+        })
+        .collect();
+    let expected = [
+        ("preliminary", "covid19"),
+        ("preliminary", "pneumonia"),
+        ("preliminary", "normal"),
+        ("preliminary", "indeterminate"),
+        ("cancelled", "rejected"),
+    ];
+    assert_eq!(said, expected);
+    assert_eq!(text.matches("840544004").count(), 2, "suspected Covid-19, in one report and its observation");
+    assert!(reports[4]["conclusion"].as_str().unwrap().starts_with("Not read (lateral-view): ViewPosition is \"LL\""));
+
+    let python = std::env::var_os("LIGHTBOX_PEER_PYTHON").unwrap_or_else(|| "python3".into());
+    let has = Command::new(&python).args(["-c", "import fhir.resources"]).output();
+    if !has.is_ok_and(|output| output.status.success()) {
+        return missing("a Python with fhir.resources (LIGHTBOX_PEER_PYTHON)");
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/check_fhir.py");
+    let checked = Command::new(&python).arg(&script).arg(&file).output().unwrap();
+    assert!(checked.status.success(), "{}", told(&checked));
+    let counts: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    // A verdict for each, and three probabilities for each that was read.
+    assert_eq!(counts, json!({"Device": 1, "DiagnosticReport": 5, "Observation": 17}));
+
+    // A journal without readings is a Bundle, too.
+    let empty = folder.path().join("empty.db");
+    drop(Journal::open_or_create(&empty).unwrap());
+    let output = export(&empty.display().to_string(), "fhir", Some(&file));
+    assert!(output.status.success(), "{}", told(&output));
+    let checked = Command::new(&python).arg(&script).arg(&file).output().unwrap();
+    assert_eq!((checked.status.success(), checked.stdout.as_slice()), (true, &b"{}\n"[..]), "{}", told(&checked));
+}
+
+/// The reports on every reading, by number.
+fn reports(folder: &Path) -> Vec<PathBuf> {
+    let journal = journal(folder);
+    let output = export(&journal, "dicom-sr", Some(folder));
+    assert!(output.status.success(), "{}", told(&output));
+    let files: Vec<PathBuf> = String::from_utf8(output.stdout).expect("UTF-8").lines().map(PathBuf::from).collect();
+    let names: Vec<_> = (1..=5).map(|number| folder.join(format!("reading-00000{number}.dcm"))).collect();
+    assert_eq!(files, names);
+    let before: Vec<_> = files.iter().map(|file| fs::read(file).expect("a report")).collect();
+    assert!(export(&journal, "dicom-sr", Some(folder)).status.success());
+    let after: Vec<_> = files.iter().map(|file| fs::read(file).expect("a report")).collect();
+    assert!(before == after, "the same at every export");
+    files
+}
+
+#[test]
+fn dcmtk_reads_every_report_without_a_word_against_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = reports(folder.path());
+    if Command::new("dsrdump").arg("--version").output().is_err() {
+        return missing("dsrdump (dcmtk)");
+    }
+    let expected = [
+        "Conclusion\")=(covid19,99LIGHTBOX,\"Covid-19 suspected\")",
+        "Conclusion\")=(pneumonia,99LIGHTBOX,\"Other pneumonia suspected\")",
+        "Conclusion\")=(normal,99LIGHTBOX,\"No pneumonia seen\")",
+        "Conclusion\")=(indeterminate,99LIGHTBOX,\"Cannot say\")",
+        "Conclusion\")=(rejected,99LIGHTBOX,\"Not read\")",
+    ];
+    for (file, expected) in files.iter().zip(expected) {
+        let dumped =
+            Command::new("dsrdump").args(["--print-all-codes", "--print-long-values"]).arg(file).output().unwrap();
+        let text = told(&dumped);
+        assert!(dumped.status.success() && text.contains(expected), "{text}");
+        // dcmtk's own checker of value representations knows no UTF-8, and says so.
+        let complaints = text.lines().filter(|line| line.starts_with("W: ") || line.starts_with("E: "));
+        let complaints: Vec<_> = complaints.filter(|line| !line.contains("Character Set: ISO_IR 192")).collect();
+        assert!(complaints.is_empty(), "{complaints:?}");
+        assert!(text.contains("Übergröße") && text.contains("UNVERIFIED"), "{text}");
+        assert_eq!(text.contains("P_COVID19"), !file.ends_with("reading-000005.dcm"), "{text}");
+    }
+}
+
+#[test]
+fn orthanc_keeps_the_report_beside_the_film() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = reports(folder.path());
+    let Some(orthanc) = Orthanc::start(&json!({})) else { return missing("Orthanc (orthanc)") };
+    let film = orthanc.post("/instances", &fs::read(film()).unwrap());
+    for (index, file) in files.iter().enumerate() {
+        let stored = orthanc.post("/instances", &fs::read(file).unwrap());
+        assert_eq!(stored["Status"], "Success", "{stored}");
+        assert_eq!(stored["ParentStudy"] == film["ParentStudy"], index == 0, "{stored}");
+        let again = orthanc.post("/instances", &fs::read(file).unwrap());
+        assert_eq!(again["Status"], "AlreadyStored", "{again}");
+    }
+    let study = orthanc.get(&format!("/studies/{}/series", film["ParentStudy"].as_str().unwrap()));
+    let modalities: Vec<_> =
+        study.as_array().unwrap().iter().map(|series| series["MainDicomTags"]["Modality"].as_str().unwrap()).collect();
+    assert!(modalities.contains(&"SR") && modalities.len() == 2, "{modalities:?}");
+}
+
+#[test]
+fn reports_need_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = journal(folder.path());
+    let output = export(&journal, "dicom-sr", None);
+    let expected = "lightbox: --format dicom-sr writes files: name a folder for them with --out\n";
+    assert_eq!((output.status.code(), told(&output).as_str()), (Some(1), expected));
+    let output = export(&journal, "dicom-sr", Some(&folder.path().join("none")));
+    assert!(!output.status.success() && told(&output).contains("cannot write "), "{}", told(&output));
+}
