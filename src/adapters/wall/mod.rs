@@ -39,7 +39,7 @@ pub const SUBCOMMAND: &str = "decode";
 const THIS_PROGRAM: &str = "/proc/self/exe";
 /// Pieces in which a file is sent.
 const PIECE: usize = 256 << 10;
-/// For a decoder to start.
+/// For a decoder to start, from when somebody waits for it: until then it may share the processor with a model that loads.
 const START: Duration = Duration::from_secs(20);
 /// The signal for too much processor time; the same number wherever Linux runs but on MIPS.
 const SIGXCPU: i32 = 24;
@@ -294,6 +294,7 @@ impl Decoder {
         if let Some(confinement) = self.confinement {
             return Ok(confinement);
         }
+        self.stream.deadline = Instant::now() + START;
         let confinement = protocol::read_hello(&mut self.stream)?;
         self.confinement = Some(confinement);
         Ok(confinement)
