@@ -11,8 +11,6 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 
 /// The newest landlock whose rights are asked for; an older kernel gives those that it knows.
 const LANDLOCK: ABI = ABI::V6;
-/// Of the whole user, where the kernel has no filter that tells threads from processes.
-const THREADS: u16 = 4096;
 /// Standard input, output and error are open already: no further descriptor can be.
 const DESCRIPTORS: u64 = 3;
 
@@ -85,17 +83,13 @@ pub(super) fn enter(memory_bytes: u64, cpu_seconds: u64) -> io::Result<Confineme
     limit(Resource::Cpu, cpu_seconds)?;
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, 0)?;
+    limit(Resource::Nproc, 0)?;
     // Nobody but root may look into the memory, in which patients' films are.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let landlock = landlock().unwrap_or(Landlock::No);
     // Behind landlock, which needs a descriptor for a moment.
     limit(Resource::Nofile, DESCRIPTORS)?;
-    let system_calls = filter::enter();
-    if !system_calls {
-        // The filter lets threads be made and no processes; without it the kernel counts both alike.
-        limit(Resource::Nproc, u64::from(THREADS))?;
-    }
-    Ok(Confinement { system_calls, landlock })
+    Ok(Confinement { system_calls: filter::enter(), landlock })
 }
 
 fn landlock() -> Result<Landlock, RulesetError> {
@@ -120,7 +114,7 @@ mod filter {
         TargetArch, apply_filter,
     };
 
-    const FREE: [libc::c_long; 21] = [
+    const FREE: [libc::c_long; 18] = [
         libc::SYS_read,
         libc::SYS_write,
         libc::SYS_close,
@@ -137,27 +131,14 @@ mod filter {
         libc::SYS_sigaltstack,
         libc::SYS_getpid,
         libc::SYS_gettid,
-        // A thread says these of itself when it starts.
-        libc::SYS_set_robust_list,
-        libc::SYS_rseq,
-        // Behind the other filter, which answers it first.
-        libc::SYS_clone3,
         libc::SYS_exit,
         libc::SYS_exit_group,
     ];
 
     /// Whether the filter is in force from now on.
     pub(super) fn enter() -> bool {
-        let (Ok(program), Ok(old_clone)) = (program(), old_clone()) else { return false };
-        apply_filter(&old_clone).is_ok() && apply_filter(&program).is_ok()
-    }
-
-    /// Answers `clone3` as a kernel that does not know it, so that `clone` is used, whose flags can be looked at.
-    fn old_clone() -> Result<BpfProgram, seccompiler::BackendError> {
-        let unknown = SeccompAction::Errno(libc::ENOSYS as u32);
-        let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-        let rules = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-        SeccompFilter::new(rules, SeccompAction::Allow, unknown, arch)?.try_into()
+        let Ok(program) = program() else { return false };
+        apply_filter(&program).is_ok()
     }
 
     fn program() -> Result<BpfProgram, seccompiler::BackendError> {
@@ -171,9 +152,6 @@ mod filter {
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> = FREE.into_iter().map(|call| (call, Vec::new())).collect();
         rules.insert(libc::SYS_mmap, data()?);
         rules.insert(libc::SYS_mprotect, data()?);
-        // The decoder of JPEG shares its work among threads; processes are not made.
-        let thread = libc::CLONE_THREAD as u64;
-        rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![masked(0, thread, thread)?])?]);
         rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![own])?]);
         let denied = SeccompAction::Errno(libc::EPERM as u32);
         let arch = TargetArch::try_from(std::env::consts::ARCH)?;
