@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -107,12 +108,15 @@ impl Monitor {
         Picture::from_ppm(&fs::read(path)?).ok_or(MonitorError::Picture)
     }
 
-    /// Presses the board's button once: line 3 of its GPIO controller goes up, and down a tenth of a second later.
+    /// Presses the board's button once: line 3 of its GPIO controller goes up, and down a tenth of a second later. Waits
+    /// until it is, or a press soon after would be none.
     ///
     /// # Errors
     /// The monitor is gone.
     pub fn press_button(&mut self) -> Result<(), MonitorError> {
-        self.ask("system_powerdown", &json!({})).map(drop)
+        self.ask("system_powerdown", &json!({}))?;
+        thread::sleep(Duration::from_millis(400));
+        Ok(())
     }
 
     /// Presses a key of the board's keyboard once, by QEMU's name for it.

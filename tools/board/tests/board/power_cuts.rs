@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use board::{Board, Disk, WriteLog, free_port};
@@ -91,6 +92,21 @@ fn check(board: &mut Board, promised: &Promised, cut: u64) {
     }
 }
 
+/// Sends films, numbered from the one after `last`, until the power is gone: the last number and the UIDs of those that were
+/// acknowledged.
+fn send_until(over: &AtomicBool, folder: &Path, port: u16, last: u64) -> (u64, Vec<String>) {
+    let (mut number, mut acknowledged) = (last, Vec::new());
+    while !over.load(Ordering::Relaxed) {
+        number += 1;
+        let (uid, film) = film(folder, number);
+        if send(port, &[&film]).is_ok() {
+            acknowledged.push(uid);
+        }
+        std::fs::remove_file(film).expect("a film");
+    }
+    (number, acknowledged)
+}
+
 /// The cases whose verdicts the kiosk has told to show.
 fn shown(console: &str) -> BTreeSet<u64> {
     let screens = ["shows Verdict(Viewed { case: ", "shows Refused(Viewed { case: "];
@@ -127,21 +143,27 @@ fn power_cuts_at_random_instants_lose_nothing_that_was_promised() {
         if cut == cuts {
             break;
         }
-        let listening = |board: &mut Board| Ok(board.console().contains("listening on").then_some(()));
-        must(board.wait_for("the listener", BOOT, listening));
+        let reading = |board: &mut Board| {
+            let console = board.console();
+            let states = ["Ready", "Receiving", "Reading", "Verdict", "Refused"];
+            let reads = states.iter().any(|state| console.contains(&format!("shows {state}")));
+            Ok((reads && console.contains("listening on")).then_some(()))
+        };
+        must(board.wait_for("the listener and the model", BOOT, reading));
         // The power goes while films come in, are read, and are written down.
-        let until = Instant::now() + Duration::from_millis(dice.roll(6000));
-        while Instant::now() < until {
-            films += 1;
-            let (uid, film) = film(scratch.path(), films);
-            if send(port, &[&film]).is_ok() {
-                promised.acknowledged.insert(uid);
-            }
-            std::fs::remove_file(film).expect("a film");
-        }
-        let console = board.console();
-        must(board.cut_power());
-        promised.shown.extend(shown(&console));
+        let window = Duration::from_millis(dice.roll(6000));
+        let over = AtomicBool::new(false);
+        let (sent, acknowledged) = std::thread::scope(|scope| {
+            let sender = scope.spawn(|| send_until(&over, scratch.path(), port, films));
+            std::thread::sleep(window);
+            promised.shown.extend(shown(&board.console()));
+            let cut = board.cut_power();
+            over.store(true, Ordering::Relaxed);
+            must(cut);
+            sender.join().expect("the sender")
+        });
+        films = sent;
+        promised.acknowledged.extend(acknowledged);
         let log = must(WriteLog::read(&path("log")));
         in_doubt += log.in_doubt();
         // What was written and not flushed: some of it is there, some is not.

@@ -134,7 +134,7 @@ fn a_model_on_a_usb_drive_is_installed_with_the_buttons() {
         start(plan.with(["-device", "qemu-xhci,id=usb", "-device", "virtio-keyboard-pci", "-device", "i6300esb"]));
     logged(&mut board, "shows Ready", 1, BOOT);
     let before = running(&mut board);
-    eprintln!("before: {before:#}");
+    assert_eq!(before["slots"]["a"]["bundle"]["bundle_version"], 1, "{before:#}");
 
     must(board.monitor().ask("blockdev-add", &json!({"driver": "raw", "node-name": "stick", "read-only": true, "file": {"driver": "file", "filename": at("stick"), "read-only": true}})));
     must(
@@ -160,13 +160,19 @@ fn a_model_on_a_usb_drive_is_installed_with_the_buttons() {
     }
     must(board.monitor().press_key("ret"));
     logged(&mut board, "is on trial in slot", 1, READING);
-    must(board.monitor().press_key("ret"));
+    // Select keeps it, once the screen has turned to that question.
     let kept = |board: &mut Board| {
         let status = board.run("lightbox bundle status --store /var/lib/lightbox/models --json")?.text;
         let status: Value = serde_json::from_str(status.trim()).unwrap_or_default();
-        Ok((status != before && status["running"]["bundle_version"] == 2 && status["running"]["stage"] == "confirmed")
-            .then_some(status))
+        let slot = status["confirmed"].as_str().unwrap_or_default();
+        if status["slots"][slot]["bundle"]["bundle_version"] == 2 {
+            return Ok(Some(status));
+        }
+        board.monitor().press_key("ret")?;
+        std::thread::sleep(Duration::from_secs(2));
+        Ok(None)
     };
     let status = must(board.wait_for("the new model, kept", READING, kept));
     eprintln!("after: {status:#}");
+    assert_eq!(status["lowest_bundle_version"], 2, "the old one cannot come back from a drive");
 }
