@@ -179,6 +179,11 @@ impl WriteLog {
         self.steps.is_empty()
     }
 
+    /// Forgets all but the first `steps` writes and flushes, as if the power had gone then.
+    pub fn cut_after(&mut self, steps: usize) {
+        self.steps.truncate(steps);
+    }
+
     /// Writes not known to be durable when the power went: those after the last flush.
     #[must_use]
     pub fn in_doubt(&self) -> usize {
