@@ -88,7 +88,7 @@ fn agree(what: &str, shown: &Picture, expected: &Picture) {
     );
 }
 
-/// The state of a line of the GPIO controller, as the kernel tells it.
+/// The state of a line of the GPIO controller, as the kernel tells it; empty for one that nobody holds.
 #[track_caller]
 fn line(board: &mut Board, number: u32) -> String {
     let lines = done(board, "cat /sys/kernel/debug/gpio");
@@ -99,11 +99,7 @@ fn line(board: &mut Board, number: u32) -> String {
         .and_then(|base| base.parse().ok())
         .unwrap_or_else(|| panic!("{lines}"));
     let name = format!("gpio-{} ", base + number);
-    lines
-        .lines()
-        .find(|line| line.trim_start().starts_with(&name))
-        .unwrap_or_else(|| panic!("no line {number}: {lines}"))
-        .to_owned()
+    lines.lines().find(|line| line.trim_start().starts_with(&name)).unwrap_or_default().to_owned()
 }
 
 #[test]
