@@ -1,11 +1,12 @@
 //! The image as it is put on a card: systemd on a root that is never written, the package, a data partition.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use board::{Board, Disk, Plan, free_port};
 
-use crate::support::{BOOT, READING, must, root, send, settled};
+use crate::support::{BOOT, READING, must, native, root, send, settled};
 
 #[track_caller]
 fn told(board: &mut Board, text: &str, limit: Duration) {
@@ -49,4 +50,23 @@ fn the_image_starts_the_kiosk_under_systemd_and_reads_a_film() {
     for trouble in ["Failed to start", "audit: type=1326", "Read-only file system"] {
         assert!(!console.contains(trouble), "{console}");
     }
+
+    // The verdict was in the journal before it was on the panel, and stays there without an orderly end.
+    must(board.cut_power());
+    let checked = Command::new("e2fsck").args(["-fp"]).arg(&data).status().expect("e2fsck");
+    assert!(checked.code().is_some_and(|code| code < 4), "the data partition is broken: {checked}");
+    let copied = scratch.path().join("files");
+    std::fs::create_dir(&copied).expect("a folder");
+    let request = format!("rdump / {}", copied.display());
+    let dumped = Command::new("debugfs").args(["-R", &request]).arg(&data).output().expect("debugfs");
+    assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+    let listed = Command::new(native())
+        .args(["journal", "list", "--json", "--journal"])
+        .arg(copied.join("journal.db"))
+        .output()
+        .expect("the program of this machine");
+    let rows = String::from_utf8_lossy(&listed.stdout);
+    assert_eq!(rows.lines().count(), 1, "{rows}{}", String::from_utf8_lossy(&listed.stderr));
+    let row: serde_json::Value = serde_json::from_str(rows.trim()).expect("JSON");
+    eprintln!("{row:#}");
 }
