@@ -218,8 +218,9 @@ fn a_film_in_the_folder_becomes_a_verdict_whose_row_is_there_first() {
     kiosk.wait_for("shows Verdict(Viewed { case: 1, page: Verdict");
     let metrics = || fs::read_to_string(place.path("lightbox.prom")).unwrap_or_default();
     let line = format!("lightbox_readings_total{{verdict=\"{}\"", rows[0].verdict);
-    wait_until("counted", metrics, || metrics().contains(&line));
-    assert!(metrics().contains("lightbox_spool_unread 0"));
+    // A file that was written between the row and the mark in the spool still counts the film as unread.
+    let counted = |metrics: &str| metrics.contains(&line) && metrics.contains("lightbox_spool_unread 0");
+    wait_until("counted", metrics, || counted(&metrics()));
     assert!(kiosk.stop().success());
     assert_eq!(place.unread(), 0);
 }
