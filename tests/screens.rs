@@ -4,6 +4,8 @@
 
 #[path = "support/screens.rs"]
 mod screens;
+#[path = "support/sight.rs"]
+mod sight;
 mod support;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use lightbox::ui::{Item, Level, Look, Page, Scene, Screen, Sign};
 use sha2::{Digest, Sha256};
 
 use screens::{each_screen, film};
+use sight::{VIEWS, clear_share, lightness};
 use support::chest_phantom;
 
 /// Sizes of the panels that one description has to serve.
@@ -232,30 +235,6 @@ fn every_text_on_the_drawn_picture_stands_out_from_its_ground() {
 
 #[test]
 fn verdicts_differ_in_grey_and_for_the_colour_blind_on_every_panel() {
-    // Machado, Oliveira & Fernandes 2009, full severity, on linear values; and luminance alone.
-    let views: [(&str, [[f32; 3]; 3]); 4] = [
-        (
-            "protanopia",
-            [
-                [0.152_286, 1.052_583, -0.204_868],
-                [0.114_503, 0.786_281, 0.099_216],
-                [-0.003_882, -0.048_116, 1.051_998],
-            ],
-        ),
-        (
-            "deuteranopia",
-            [[0.367_322, 0.860_646, -0.227_968], [0.280_085, 0.672_501, 0.047_413], [-0.011_820, 0.042_940, 0.968_881]],
-        ),
-        (
-            "tritanopia",
-            [
-                [1.255_528, -0.076_749, -0.178_779],
-                [-0.078_411, 0.930_809, 0.147_602],
-                [0.004_733, 0.691_367, 0.303_900],
-            ],
-        ),
-        ("grey", [[0.2126, 0.7152, 0.0722]; 3]),
-    ];
     let film = small_film();
     for (width, height) in PANELS {
         for language in [Language::English, Language::Arabic] {
@@ -277,29 +256,17 @@ fn verdicts_differ_in_grey_and_for_the_colour_blind_on_every_panel() {
                 signs.push((name.to_owned(), seen));
             });
             assert_eq!(signs.len(), Sign::OF_VERDICTS.len());
-            for (view, matrix) in &views {
+            for (view, matrix) in &VIEWS {
                 let seen: Vec<_> = signs.iter().map(|(name, sign)| (name, lightness(sign, matrix))).collect();
                 for (index, (one, a)) in seen.iter().enumerate() {
                     for (other, b) in &seen[index + 1..] {
-                        let clear = a.iter().zip(b).filter(|(a, b)| (*a - *b).abs() > 40.0).count();
-                        let share = clear as f32 / a.len() as f32;
+                        let share = clear_share(a, b);
                         assert!(share > 0.12, "{view}, {width} × {height}, {language}: {one} and {other}: {share}");
                     }
                 }
             }
         }
     }
-}
-
-/// The lightness of pixels, 0 to 255, as someone sees them.
-fn lightness(pixels: &[[u8; 3]], matrix: &[[f32; 3]; 3]) -> Vec<f32> {
-    let linear = |v: u8| (f32::from(v) / 255.0).powf(2.2);
-    let seen = pixels.iter().map(|rgb| {
-        let rgb = rgb.map(linear);
-        let [r, g, b] = matrix.map(|row| row.iter().zip(rgb).map(|(m, v)| m * v).sum::<f32>().clamp(0.0, 1.0));
-        (0.2126 * r + 0.7152 * g + 0.0722 * b).powf(1.0 / 2.2) * 255.0
-    });
-    seen.collect()
 }
 
 #[test]

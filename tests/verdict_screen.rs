@@ -2,6 +2,8 @@
 //!
 //! `LIGHTBOX_BLESS=1 cargo test --release --test verdict_screen` writes the golden pictures anew; look at each of them.
 
+#[path = "support/sight.rs"]
+mod sight;
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use lightbox::domain::{
 };
 use lightbox::ui::theme::contrast;
 use lightbox::ui::{Film, Item, Look, Page, Scene, TextItem, VerdictScreen};
+use sight::{VIEWS, clear_share, lightness};
 use support::chest_phantom;
 
 /// Sizes with golden pictures.
@@ -283,37 +286,11 @@ fn places(area: Rectangle) -> impl Iterator<Item = (u32, u32)> {
 
 #[test]
 fn verdicts_differ_in_grey_and_for_the_colour_blind() {
-    // Machado, Oliveira & Fernandes 2009, full severity, on linear values; and luminance alone.
-    let views: [(&str, [[f32; 3]; 3]); 5] = [
-        ("full colour", [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
-        (
-            "protanopia",
-            [
-                [0.152_286, 1.052_583, -0.204_868],
-                [0.114_503, 0.786_281, 0.099_216],
-                [-0.003_882, -0.048_116, 1.051_998],
-            ],
-        ),
-        (
-            "deuteranopia",
-            [[0.367_322, 0.860_646, -0.227_968], [0.280_085, 0.672_501, 0.047_413], [-0.011_820, 0.042_940, 0.968_881]],
-        ),
-        (
-            "tritanopia",
-            [
-                [1.255_528, -0.076_749, -0.178_779],
-                [-0.078_411, 0.930_809, 0.147_602],
-                [0.004_733, 0.691_367, 0.303_900],
-            ],
-        ),
-        ("grey", [[0.2126, 0.7152, 0.0722]; 3]),
-    ];
-    for (view, matrix) in views {
+    for (view, matrix) in VIEWS {
         let bands: Vec<_> = cases().iter().take(5).map(|case| (case.name, sign_seen(case, &matrix))).collect();
         for (index, (one, a)) in bands.iter().enumerate() {
             for (other, b) in &bands[index + 1..] {
-                let clear = a.iter().zip(b).filter(|(a, b)| (*a - *b).abs() > 40.0).count();
-                let share = clear as f32 / a.len() as f32;
+                let share = clear_share(a, b);
                 assert!(share > 0.12, "{view}: the signs of {one} and {other} differ clearly in {share} of their box");
             }
         }
@@ -327,14 +304,9 @@ fn sign_seen(case: &Case, matrix: &[[f32; 3]; 3]) -> Vec<f32> {
         Item::Sign { area, .. } => Some(*area),
         Item::Fill { .. } | Item::Bar { .. } | Item::Text(_) | Item::Picture { .. } => None,
     });
-    let linear = |v: u8| (f32::from(v) / 255.0).powf(2.2);
     let pixels = places(sign.expect("every verdict has a sign"));
-    let seen = pixels.map(|(x, y)| {
-        let rgb = frame.get(x, y).expect("on the screen").map(linear);
-        let [r, g, b] = matrix.map(|row| row.iter().zip(rgb).map(|(m, v)| m * v).sum::<f32>().clamp(0.0, 1.0));
-        (0.2126 * r + 0.7152 * g + 0.0722 * b).powf(1.0 / 2.2) * 255.0
-    });
-    seen.collect()
+    let pixels: Vec<_> = pixels.map(|(x, y)| frame.get(x, y).expect("on the screen")).collect();
+    lightness(&pixels, matrix)
 }
 
 #[test]
