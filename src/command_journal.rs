@@ -261,6 +261,7 @@ fn show(out: &mut impl Write, row: &Recorded) -> io::Result<()> {
             line("study", &identity.study_uid)?;
             line("series", &identity.series_uid)?;
             line("SOP instance", &identity.sop_uid)?;
+            line("SOP class", &identity.sop_class_uid)?;
         }
     }
     for remark in &row.remarks {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use lightbox::record::Journal;
 use rusqlite::Connection;
 use serde_json::Value;
 
@@ -192,13 +193,65 @@ fn a_file_of_another_kind_is_named_and_left_alone() {
     assert!(text(&output.stderr).starts_with("lightbox: there is no journal at "), "{}", text(&output.stderr));
 }
 
+/// A journal of form 1 as an older program left it, on its way to the present form.
+fn old_journal(folder: &Path) -> PathBuf {
+    let path = folder.join("old.db");
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal-form-1.db");
+    fs::copy(old, &path).expect("a copy");
+    path
+}
+
+#[test]
+fn an_older_journal_opens_verifies_and_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = old_journal(folder.path());
+    let journal = path.display().to_string();
+    let (sound, line) = verified(&journal);
+    let digest = "e25ff95729169010f004acfcd6ac00b0ba3c76eda708ae8faf8f0a111cc2bd4d";
+    assert!(sound && line["rows"] == 3 && line["digest"] == digest, "{line}");
+    let output = lightbox(&["screen", "--json", "--journal", &journal, &fixture().display().to_string()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let (sound, line) = verified(&journal);
+    assert!(sound && line["rows"] == 4 && line["removed_up_to"] == 0, "{line}");
+    let old = Journal::open(&path).expect("it opens").find(3).expect("readable").expect("there");
+    let identity = old.identity.expect("kept");
+    assert_eq!((identity.patient_id.as_str(), identity.sop_class_uid.as_str()), ("9RG1", ""));
+    // Retention and erasure work across the forms, too.
+    lightbox(&["journal", "erase", "--journal", &journal, "--up-to", "3"]);
+    lightbox(&["journal", "retain", "--journal", &journal, "--keep", "2"]);
+    let (sound, line) = verified(&journal);
+    assert!(sound && line["rows"] == 2 && line["removed_up_to"] == 2, "{line}");
+}
+
+#[test]
+fn what_an_older_row_did_not_know_cannot_be_added_to_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = old_journal(folder.path());
+    drop(Journal::open(&path).expect("it opens"));
+    let connection = Connection::open(&path).expect("the database");
+    connection.execute("UPDATE identity SET sop_class_uid = '1.2'", []).expect("tampered");
+    drop(connection);
+    let (sound, line) = verified(&path.display().to_string());
+    let fault = "the patient beside it is not the one that was written";
+    assert!(!sound && line["sequence"] == 3 && line["fault"] == fault, "{line}");
+    // Nor can a row be given another form.
+    let path = old_journal(folder.path());
+    drop(Journal::open(&path).expect("it opens"));
+    let connection = Connection::open(&path).expect("the database");
+    let tamper = "DROP TRIGGER reading_is_never_changed; UPDATE reading SET form = 2 WHERE sequence = 3";
+    connection.execute_batch(tamper).expect("tampered");
+    drop(connection);
+    let (sound, line) = verified(&path.display().to_string());
+    assert!(!sound && line["sequence"] == 3, "{line}");
+}
+
 #[test]
 fn a_newer_journal_is_not_touched() {
     let folder = tempfile::tempdir().expect("a folder");
     let journal = journal_of_three(folder.path());
     Connection::open(&journal).and_then(|c| c.pragma_update(None, "user_version", 7)).expect("marked");
     let output = lightbox(&["journal", "list", "--journal", &journal]);
-    assert!(text(&output.stderr).contains("has form 7, this program knows up to 1"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("has form 7, this program knows up to 2"), "{}", text(&output.stderr));
 }
 
 #[test]

@@ -227,7 +227,8 @@ fn a_film_in_the_folder_becomes_a_verdict_whose_row_is_there_first() {
 
 #[test]
 fn a_refused_film_says_why_on_the_panel_and_in_the_journal() {
-    let place = Place::new("[site]\nkeep_identity = true\n");
+    let stick = "[[folders]]\npath = 'stick'\nsettle_s = 0\npoll_s = 1\nmake = true\ndrives = true\n";
+    let place = Place::new(&format!("[site]\nkeep_identity = true\n{stick}"));
     let mut kiosk = place.start();
     place.put("small.png", &small_picture(1));
     kiosk.wait_for("shows Refused(Viewed { case: 1, page: Verdict");
@@ -240,6 +241,12 @@ fn a_refused_film_says_why_on_the_panel_and_in_the_journal() {
     kiosk.wait_for("as reading 2: ");
     let identity = place.rows()[1].identity.clone().expect("kept");
     assert!(!identity.sop_uid.is_empty() && !identity.study_uid.is_empty());
+    assert_eq!(identity.sop_class_uid, "1.2.840.10008.5.1.4.1.1.1");
+    // By which way it came is written down.
+    fs::write(place.path("stick/small.png"), small_picture(2)).expect("written");
+    kiosk.wait_for("as reading 3: ");
+    let origins: Vec<String> = place.rows().into_iter().map(|row| row.origin).collect();
+    assert_eq!(origins, ["folder", "folder", "drive"]);
     assert!(kiosk.stop().success());
 }
 

@@ -215,7 +215,7 @@ impl FolderSource {
             Some(State::Done) => State::Done,
             Some(State::Waits(until)) if Instant::now() < until => State::Waits(until),
             Some(State::Waits(_)) if self.blocked => State::Waits(Instant::now() + RETRY),
-            Some(State::Waits(_)) => match take(path, stamp, on_medium, spool) {
+            Some(State::Waits(_)) => match take(path, stamp, on_medium, self.config.drives, spool) {
                 Ok(()) => State::Done,
                 Err(later) => {
                     log::warn!("{}: not taken yet: {later}", path.display());
@@ -241,7 +241,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Copies one file into the spool, where it is a film and new.
-fn take(path: &Path, stamp: Stamp, on_medium: bool, spool: &Spool) -> Result<(), Later> {
+fn take(path: &Path, stamp: Stamp, on_medium: bool, from_drive: bool, spool: &Spool) -> Result<(), Later> {
     let mut file = open(path)?;
     let about = file.metadata()?;
     if Stamp::of(&about) != stamp {
@@ -263,7 +263,7 @@ fn take(path: &Path, stamp: Stamp, on_medium: bool, spool: &Spool) -> Result<(),
         log::debug!("{}: not taken: its content was taken before", path.display());
         return Ok(());
     }
-    let mut incoming = spool.receive_file()?;
+    let mut incoming = if from_drive { spool.receive_from_drive()? } else { spool.receive_file()? };
     copy(open(path)?, stamp, |bytes| Ok(incoming.write(bytes)?))?;
     match incoming.keep_file()? {
         Kept::New(_) | Kept::Differing(_) => {
@@ -323,7 +323,7 @@ mod tests {
 
     fn source(path: &Path) -> FolderSource {
         let (settle, poll) = (Duration::ZERO, Duration::from_secs(5));
-        let config = FolderConfig { path: path.to_owned(), settle, poll, make: false };
+        let config = FolderConfig { path: path.to_owned(), settle, poll, make: false, drives: false };
         FolderSource::new(config)
     }
 
@@ -430,7 +430,7 @@ mod tests {
         place.write("a.dcm", &dicom("first"));
         let stamp = Stamp::of(&fs::metadata(place.path("a.dcm")).unwrap());
         place.write("a.dcm", &dicom("first and second"));
-        assert!(matches!(take(&place.path("a.dcm"), stamp, false, &place.spool), Err(Later::Changing)));
+        assert!(matches!(take(&place.path("a.dcm"), stamp, false, false, &place.spool), Err(Later::Changing)));
         for bytes in [stamp.bytes - 1, stamp.bytes + 1] {
             let stamp = Stamp { bytes, ..Stamp::of(&fs::metadata(place.path("a.dcm")).unwrap()) };
             let copied = copy(open(&place.path("a.dcm")).unwrap(), stamp, |_| Ok(()));

@@ -5,7 +5,8 @@
 //! SPOOL/lock                       held by the one program that uses the spool
 //! SPOOL/incoming/*.part            objects that are still coming in; removed at the next start
 //! SPOOL/unread/NUMBER-UID-CONTENT[-differs].dcm     from the network
-//! SPOOL/unread/NUMBER-CONTENT-CONTENT.film          from a folder or drive, whatever its format
+//! SPOOL/unread/NUMBER-CONTENT-CONTENT.film          from a folder, whatever its format
+//! SPOOL/unread/NUMBER-CONTENT-CONTENT.drive         from a removable drive, likewise
 //! SPOOL/unread/NUMBER-CONTENT-CONTENT.photo         from the camera: a photograph of a film
 //! SPOOL/read/…                     the same names
 //! SPOOL/forgotten                  contents of files from folders that were deleted to make room, 16 bytes each
@@ -121,8 +122,10 @@ impl fmt::Debug for Fingerprint {
 enum Origin {
     /// A peer, under a SOP Instance UID.
     Network,
-    /// A folder or drive: it is told from others by its content alone.
+    /// A folder: it is told from others by its content alone.
     File,
+    /// A removable drive, likewise.
+    Drive,
     /// The camera, likewise.
     Camera,
 }
@@ -132,6 +135,7 @@ impl Origin {
         match self {
             Self::Network => ".dcm",
             Self::File => ".film",
+            Self::Drive => ".drive",
             Self::Camera => ".photo",
         }
     }
@@ -157,7 +161,8 @@ impl Stored {
     /// `None` for a name that the spool does not give.
     fn parse(name: &str) -> Option<Self> {
         let of = |origin: Origin| Some((origin, name.strip_suffix(origin.ending())?));
-        let (origin, stem) = of(Origin::Network).or_else(|| of(Origin::File)).or_else(|| of(Origin::Camera))?;
+        let origins = [Origin::Network, Origin::File, Origin::Drive, Origin::Camera];
+        let (origin, stem) = origins.into_iter().find_map(of)?;
         let mut parts = stem.split('-');
         let number = parts.next().filter(|digits| digits.len() == 16)?.parse().ok()?;
         let mut fingerprint = || u128::from_str_radix(parts.next()?, 16).ok().map(Fingerprint);
@@ -169,6 +174,11 @@ impl Stored {
     /// Whether it came over the network, and not from a folder or drive.
     pub fn from_network(&self) -> bool {
         self.origin == Origin::Network
+    }
+
+    /// Whether it came from a removable drive.
+    pub fn from_drive(&self) -> bool {
+        self.origin == Origin::Drive
     }
 
     /// The name of its file, which no other object has.
@@ -237,7 +247,7 @@ impl ComingIn {
     fn of(&mut self, origin: Origin) -> &mut u64 {
         match origin {
             Origin::Network => &mut self.from_network,
-            Origin::File | Origin::Camera => &mut self.from_files,
+            Origin::File | Origin::Drive | Origin::Camera => &mut self.from_files,
         }
     }
 }
@@ -354,7 +364,7 @@ impl Spool {
         let mut index = self.index();
         let Some((&number, stored)) = index.read.first_key_value() else { return Ok(false) };
         let stored = stored.clone();
-        if stored.origin == Origin::File && !index.forgotten.contains(&stored.content) {
+        if matches!(stored.origin, Origin::File | Origin::Drive) && !index.forgotten.contains(&stored.content) {
             // First, or the file would be taken again from the folder that it came from.
             let path = self.folder.join(FORGOTTEN);
             let append = || {
@@ -405,12 +415,20 @@ impl Spool {
         self.receive_from(Origin::Network)
     }
 
-    /// As [`receive`](Self::receive), for a file from a folder or drive.
+    /// As [`receive`](Self::receive), for a file from a folder.
     ///
     /// # Errors
     /// As there.
     pub fn receive_file(&self) -> Result<Incoming<'_>, SpoolError> {
         self.receive_from(Origin::File)
+    }
+
+    /// As [`receive`](Self::receive), for a file from a removable drive.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn receive_from_drive(&self) -> Result<Incoming<'_>, SpoolError> {
+        self.receive_from(Origin::Drive)
     }
 
     /// As [`receive`](Self::receive), for a photograph of a film.
@@ -580,7 +598,8 @@ impl Incoming<'_> {
     /// # Errors
     /// When the disk does not take it; the file is then not in the spool.
     pub fn keep_file(self) -> Result<Kept, SpoolError> {
-        self.keep_as(Origin::File, None)
+        let origin = self.origin;
+        self.keep_as(origin, None)
     }
 
     /// Keeps a photograph of a film and queues it for reading. On return both are durable.
@@ -599,7 +618,7 @@ impl Incoming<'_> {
         let uid = uid.unwrap_or(content);
         let is_known = |index: &Index| match origin {
             Origin::Network | Origin::Camera => spool.is_known(index, uid, content),
-            Origin::File => spool.is_known_file(index, content),
+            Origin::File | Origin::Drive => spool.is_known_file(index, content),
         };
         if is_known(&spool.index()) {
             return Ok(Kept::Again);
@@ -796,7 +815,7 @@ mod tests {
     }
 
     fn keep_file(spool: &Spool, content: &[u8]) -> Kept {
-        let mut incoming = spool.receive().unwrap();
+        let mut incoming = spool.receive_file().unwrap();
         incoming.write(content).unwrap();
         incoming.keep_file().unwrap()
     }
@@ -816,6 +835,19 @@ mod tests {
         drop(spool);
         let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
         assert_eq!((spool.unread_count(), keep_file(&spool, b"film")), (2, Kept::Again));
+        // Nor is a drive's what was taken from a folder before.
+        let from_drive = |content: &[u8]| {
+            let mut incoming = spool.receive_from_drive().unwrap();
+            incoming.write(content).unwrap();
+            incoming.keep_file().unwrap()
+        };
+        assert_eq!(from_drive(b"film"), Kept::Again);
+        assert!(matches!(from_drive(b"other"), Kept::New(_)));
+        drop(spool);
+        let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
+        let origins: Vec<_> =
+            spool.index().unread.values().map(|stored| (stored.from_network(), stored.from_drive())).collect();
+        assert_eq!(origins, [(false, false), (true, false), (false, true)]);
     }
 
     #[test]

@@ -39,6 +39,7 @@ folder = "/var/lib/lightbox/spool"
 [[folders]]                   # films are taken from here
 path = "/media"
 # make = false                # make the folder where there is none
+# drives = true               # removable drives are mounted here; by default below /media, /run/media and /mnt alone
 
 # [updates]                   # models on drives
 # from = "/media"             # where drives are mounted

@@ -62,6 +62,7 @@ folder = "/var/lib/lightbox/spool"
 # settle_s = 2                # a file is taken once it has not changed for this long
 # poll_s = 5                  # how often it is looked there at least
 # make = false                # make the folder where there is none
+# drives = true               # removable drives are mounted here; by default below /media, /run/media and /mnt alone
 
 # [read]                      # reads what arrives; without this table it is only kept
 # readings = "/var/lib/lightbox/readings.jsonl"  # a line of JSON for each object
@@ -94,6 +95,9 @@ folder = "/var/lib/lightbox/spool"
 # object_timeout_s = 600      # for one image to arrive
 # report_retry_s = 60         # until a report is tried again, then twice as long
 "#;
+
+/// Where systems mount removable drives.
+const DRIVES: [&str; 3] = ["/media", "/run/media", "/mnt"];
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -178,6 +182,7 @@ struct FolderTable {
     settle_s: Option<i64>,
     poll_s: Option<i64>,
     make: Option<bool>,
+    drives: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -322,6 +327,8 @@ pub struct FolderConfig {
     pub poll: Duration,
     /// Whether it is made where there is none.
     pub make: bool,
+    /// Whether removable drives are mounted there.
+    pub drives: bool,
 }
 
 /// How received objects are read.
@@ -463,7 +470,8 @@ impl Check<'_> {
                 Ok::<_, ConfigError>(Duration::from_secs(self.number(&key(name), typed, default, least, 3600)?))
             };
             let (settle, poll) = (seconds("settle_s", typed.settle_s, 2, 0)?, seconds("poll_s", typed.poll_s, 5, 1)?);
-            Ok(FolderConfig { path, settle, poll, make: typed.make.unwrap_or(false) })
+            let drives = typed.drives.unwrap_or_else(|| DRIVES.iter().any(|mounts| path.starts_with(mounts)));
+            Ok(FolderConfig { path, settle, poll, make: typed.make.unwrap_or(false), drives })
         });
         folders.collect()
     }
@@ -556,6 +564,7 @@ mod tests {
             (folder.path.as_path(), folder.settle.as_secs(), folder.poll.as_secs()),
             (Path::new("/media"), 2, 5)
         );
+        assert!(folder.drives);
         assert_eq!(read.readings, Path::new("/var/lib/lightbox/readings.jsonl"));
         assert!(read.screens.is_some() && read.model.is_some());
         let usual = ModelsConfig::default();
@@ -609,6 +618,9 @@ mod tests {
         assert_eq!(folder("path = ''"), "l.toml: folders[0].path is empty, expected the path of a folder");
         let told = "l.toml: folders[0].path is /var/lib, expected a folder neither around nor in spool.folder";
         assert_eq!(folder("path = '/var/lib'"), told);
+        let drives = |lines: &str| parse(&format!("{EXAMPLE}\n[[folders]]\n{lines}\n")).unwrap().folders[0].drives;
+        assert!(drives("path = '/run/media/pi'") && drives("path = '/srv/sticks'\ndrives = true"));
+        assert!(!drives("path = '/srv/films'") && !drives("path = '/media'\ndrives = false"));
         assert_eq!(folder("path = 'a'\npoll_s = 0"), "l.toml: folders[0].poll_s is 0, expected 1 to 3600");
         let read = |line: &str| parse(&format!("{EXAMPLE}\n[read]\n{line}\n")).unwrap_err().to_string();
         assert_eq!(read("readings = ''"), "l.toml: read.readings is empty, expected the path of a file");

@@ -99,6 +99,8 @@ pub struct Identity {
     pub series_uid: String,
     /// SOP Instance UID (0008,0018).
     pub sop_uid: String,
+    /// SOP Class UID (0008,0016).
+    pub sop_class_uid: String,
 }
 
 /// A picture as it came from outside, decoded, not yet found fit.

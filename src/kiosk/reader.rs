@@ -432,6 +432,7 @@ fn entry(
         origin: match stored {
             stored if stored.from_network() => Origin::Network,
             stored if stored.is_photograph() => Origin::Camera,
+            stored if stored.from_drive() => Origin::Drive,
             _ => Origin::Folder,
         },
         image: sha256.map(|sha256| Image { sha256: Digest(sha256), reference: stored.file_name() }),

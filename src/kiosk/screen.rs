@@ -362,8 +362,7 @@ fn ways<'a>(board: &'a Board, address: Option<&'a str>) -> Vec<Way<'a>> {
         ways.push(Way::Network { ae_title: listener.ae_title.as_str(), address });
     }
     for folder in &board.folders {
-        let drives = ["/media", "/run/media", "/mnt"];
-        if drives.iter().any(|mounts| folder.path.starts_with(mounts)) {
+        if folder.drives {
             ways.push(Way::Drive);
         } else if let Some(name) = folder.path.file_name().and_then(|name| name.to_str()) {
             ways.push(Way::Folder { name });

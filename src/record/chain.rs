@@ -50,7 +50,7 @@ pub(super) fn of_row(previous: Digest, values: &[Value]) -> Digest {
 }
 
 /// The digest of identifiers that a row carries in their place.
-pub(super) fn of_identity(salt: &[u8], fields: [&str; 5]) -> Digest {
+pub(super) fn of_identity<'a>(salt: &[u8], fields: impl IntoIterator<Item = &'a str>) -> Digest {
     let mut hash = Sha256::new_with_prefix(b"lightbox journal identity\n");
     add(&mut hash, &Value::Blob(salt.to_vec()));
     for field in fields {
@@ -113,5 +113,7 @@ mod tests {
         let fields = ["7", "", "1.2", "1.2.3", "1.2.3.4"];
         assert_ne!(of_identity(&[1; 16], fields), of_identity(&[2; 16], fields));
         assert_eq!(of_identity(&[1; 16], fields), of_identity(&[1; 16], fields));
+        let with_class = fields.into_iter().chain([""]);
+        assert_ne!(of_identity(&[1; 16], fields), of_identity(&[1; 16], with_class), "an empty field is a field");
     }
 }

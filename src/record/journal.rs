@@ -18,7 +18,8 @@ const APPLICATION_ID: i32 = 0x4c42_4a4c;
 const BUSY: Duration = Duration::from_secs(10);
 
 /// What brings a journal from each form to the next. The form of a file is how many of these it has been through.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE reading (
         sequence        INTEGER PRIMARY KEY,
         form            INTEGER NOT NULL,
@@ -70,15 +71,34 @@ const MIGRATIONS: &[&str] = &["
     CREATE TRIGGER reading_leaves_in_order BEFORE DELETE ON reading
         WHEN OLD.sequence > (SELECT sequence FROM anchor)
         BEGIN SELECT RAISE(ABORT, 'a reading leaves only by retention'); END;
-"];
+",
+    "
+    -- Of rows of form 1 it is not known.
+    ALTER TABLE identity ADD COLUMN sop_class_uid TEXT NOT NULL DEFAULT '';
+",
+];
 
-/// The columns that a row's digest is over, by the row's form: 1 is the first.
-const CHAINED: [&str; 1] = ["sequence, form, at_unix_ms, clock_verified, origin, image_sha256, image_reference, \
+/// What the digests of a row are over.
+struct Form {
+    /// The columns of the row itself.
+    row: &'static str,
+    /// The identifiers beside it: so many of [`IDENTIFIERS`], the others are empty.
+    identifiers: usize,
+}
+
+/// The forms of rows, 1 is the first. A row's own form is among its chained columns, so that none can be given another
+/// one later; what a new form adds leaves the digests of older rows as they are.
+const FORMS: [Form; 2] = [Form { row: FIRST_ROW, identifiers: 5 }, Form { row: FIRST_ROW, identifiers: 6 }];
+
+const FIRST_ROW: &str = "sequence, form, at_unix_ms, clock_verified, origin, image_sha256, image_reference, \
     identity_sha256, remarks, model_name, model_version, network_sha256, manifest_sha256, rule_out, rule_in, \
-    pneumonia_below, normal_above, covid19, pneumonia, normal, verdict, reason, detail, covid_positive, software, operator"];
+    pneumonia_below, normal_above, covid19, pneumonia, normal, verdict, reason, detail, covid_positive, software, operator";
+
+/// The columns of identifiers in the order of [`fields_of`].
+const IDENTIFIERS: &str = "patient_id, accession_number, study_uid, series_uid, sop_uid, sop_class_uid";
 
 /// The form in which rows are written.
-const FORM: usize = CHAINED.len();
+const FORM: usize = FORMS.len();
 
 /// A journal that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -318,13 +338,14 @@ impl Journal {
         values.push(Value::Blob(previous.0.to_vec()));
         values.push(Value::Blob(digest.0.to_vec()));
         let places: Vec<String> = (1..=values.len()).map(|n| format!("?{n}")).collect();
-        let columns = CHAINED[FORM - 1];
+        let columns = FORMS[FORM - 1].row;
         let insert = format!("INSERT INTO reading ({columns}, previous, digest) VALUES ({})", places.join(", "));
         transaction.execute(&insert, rusqlite::params_from_iter(&values))?;
         if let Some((salt, identity, _)) = identity {
-            let [patient, accession, study, series, sop] = fields_of(identity);
-            let insert = "INSERT INTO identity VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-            transaction.execute(insert, params![sequence, salt, patient, accession, study, series, sop])?;
+            let [patient, accession, study, series, sop, class] = fields_of(identity);
+            let insert =
+                format!("INSERT INTO identity (sequence, salt, {IDENTIFIERS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+            transaction.execute(&insert, params![sequence, salt, patient, accession, study, series, sop, class])?;
         }
         let recorded = transaction.query_row(&format!("{SELECT} WHERE sequence = ?1"), [sequence], recorded)?;
         transaction.commit()?;
@@ -388,11 +409,12 @@ impl Journal {
         let (mut newest, mut rows) = (removed_up_to, 0);
         let first = removed_up_to + 1;
         let mut by_form = Vec::new();
-        for columns in CHAINED {
-            let identity = "SELECT salt, patient_id, accession_number, study_uid, series_uid, sop_uid FROM identity";
-            let row = self.connection.prepare(&format!("SELECT {columns} FROM reading WHERE sequence = ?1"))?;
-            by_form.push((row, self.connection.prepare(&format!("{identity} WHERE sequence = ?1"))?));
+        for form in &FORMS {
+            let row = self.connection.prepare(&format!("SELECT {} FROM reading WHERE sequence = ?1", form.row))?;
+            by_form.push((row, form.identifiers));
         }
+        let identity = format!("SELECT salt, {IDENTIFIERS} FROM identity WHERE sequence = ?1");
+        let mut identity = self.connection.prepare(&identity)?;
         let mut statement = self
             .connection
             .prepare("SELECT sequence, form, previous, digest, identity_sha256 FROM reading ORDER BY sequence")?;
@@ -407,7 +429,7 @@ impl Journal {
                 return broken(sequence, Fault::Unlinked);
             }
             let form = usize::try_from(link.get::<_, i64>(1)?).unwrap_or(0);
-            let Some((row, identity)) = form.checked_sub(1).and_then(|form| by_form.get_mut(form)) else {
+            let Some((row, identifiers)) = form.checked_sub(1).and_then(|form| by_form.get_mut(form)) else {
                 return broken(sequence, Fault::UnknownForm);
             };
             let values = row.query_row([sequence], |row| {
@@ -419,11 +441,14 @@ impl Journal {
             }
             let beside = identity.query_row([sequence], |row| {
                 let salt: Vec<u8> = row.get(0)?;
-                let fields: Vec<String> = (1..=5).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?;
-                Ok(chain::of_identity(&salt, std::array::from_fn(|n| fields[n].as_str())))
+                let fields: Vec<String> =
+                    (1..row.as_ref().column_count()).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?;
+                let (known, later) = fields.split_at((*identifiers).min(fields.len()));
+                let untouched = later.iter().all(String::is_empty);
+                Ok(untouched.then(|| chain::of_identity(&salt, known.iter().map(String::as_str))))
             });
             if let Some(beside) = beside.optional()?
-                && digest(link, 4)? != Some(beside)
+                && (beside.is_none() || digest(link, 4)? != beside)
             {
                 return broken(sequence, Fault::OtherIdentity);
             }
@@ -470,16 +495,16 @@ impl Journal {
 }
 
 /// The identifiers in the order of their columns.
-fn fields_of(identity: &Identity) -> [&str; 5] {
-    let Identity { patient_id, accession_number, study_uid, series_uid, sop_uid } = identity;
-    [patient_id, accession_number, study_uid, series_uid, sop_uid]
+fn fields_of(identity: &Identity) -> [&str; 6] {
+    let Identity { patient_id, accession_number, study_uid, series_uid, sop_uid, sop_class_uid } = identity;
+    [patient_id, accession_number, study_uid, series_uid, sop_uid, sop_class_uid]
 }
 
 /// The columns of [`Recorded`] in the order in which [`recorded`] reads them.
 const SELECT: &str = "SELECT sequence, at_unix_ms, clock_verified, origin, image_sha256, image_reference, remarks, \
     model_name, model_version, network_sha256, manifest_sha256, rule_out, rule_in, pneumonia_below, normal_above, \
     covid19, pneumonia, normal, verdict, reason, detail, covid_positive, software, operator, digest, \
-    patient_id, accession_number, study_uid, series_uid, sop_uid FROM reading LEFT JOIN identity USING (sequence)";
+    patient_id, accession_number, study_uid, series_uid, sop_uid, sop_class_uid FROM reading LEFT JOIN identity USING (sequence)";
 
 fn recorded(row: &Row<'_>) -> rusqlite::Result<Recorded> {
     let remarks: String = row.get(6)?;
@@ -491,6 +516,7 @@ fn recorded(row: &Row<'_>) -> rusqlite::Result<Recorded> {
             study_uid: row.get(27)?,
             series_uid: row.get(28)?,
             sop_uid: row.get(29)?,
+            sop_class_uid: row.get(30)?,
         }),
         None => None,
     };
@@ -550,7 +576,7 @@ fn head(connection: &Connection) -> rusqlite::Result<(i64, Digest)> {
     }
 }
 
-/// The chained values of a new row, in the order of `CHAINED[FORM - 1]`.
+/// The chained values of a new row, in the order of `FORMS[FORM - 1]`.
 fn values(entry: &Entry, sequence: i64, identity: Option<Digest>) -> Vec<Value> {
     let text = |text: &str| Value::Text(text.to_owned());
     let text_or_null = |value: Option<&str>| value.map_or(Value::Null, text);

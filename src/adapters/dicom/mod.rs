@@ -137,8 +137,11 @@ fn identity_of(attributes: &Attributes) -> Option<Identity> {
         study_uid: text(0x0020, 0x000d),
         series_uid: text(0x0020, 0x000e),
         sop_uid: text(0x0008, 0x0018),
+        ..Identity::default()
     };
-    (identity != Identity::default()).then_some(identity)
+    // The class of an object names nobody.
+    let sop_class_uid = text(0x0008, 0x0016);
+    (identity != Identity::default()).then_some(Identity { sop_class_uid, ..identity })
 }
 
 pub(super) fn syntax_of(uid: &str) -> Result<Syntax, Rejection> {
@@ -286,8 +289,12 @@ mod tests {
     fn who_is_on_a_film_is_what_the_object_names() {
         let named = attributes(&[(0x0010, 0x0020, VR::LO, "4711 "), (0x0008, 0x0018, VR::UI, "1.2.3\0")]);
         let expected = Identity { patient_id: "4711".into(), sop_uid: "1.2.3".into(), ..Identity::default() };
+        assert_eq!(identity_of(&named), Some(expected.clone()));
+        let class = (0x0008, 0x0016, VR::UI, "1.2.840.10008.5.1.4.1.1.1\0");
+        let named = attributes(&[(0x0010, 0x0020, VR::LO, "4711 "), (0x0008, 0x0018, VR::UI, "1.2.3\0"), class]);
+        let expected = Identity { sop_class_uid: "1.2.840.10008.5.1.4.1.1.1".into(), ..expected };
         assert_eq!(identity_of(&named), Some(expected));
-        assert_eq!(identity_of(&attributes(&[(0x0010, 0x0020, VR::LO, "")])), None);
+        assert_eq!(identity_of(&attributes(&[(0x0010, 0x0020, VR::LO, ""), class])), None);
     }
 
     #[test]

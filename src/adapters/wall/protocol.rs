@@ -129,9 +129,11 @@ pub(super) fn write_answer(out: &mut impl Write, answer: &Result<Acquired, Rejec
             }
             match &film.identity {
                 None => head.push(0),
-                Some(Identity { patient_id, accession_number, study_uid, series_uid, sop_uid }) => {
+                Some(identity) => {
                     head.push(1);
-                    for text in [patient_id, accession_number, study_uid, series_uid, sop_uid] {
+                    let Identity { patient_id, accession_number, study_uid, series_uid, sop_uid, sop_class_uid } =
+                        identity;
+                    for text in [patient_id, accession_number, study_uid, series_uid, sop_uid, sop_class_uid] {
                         put_text(&mut head, text);
                     }
                 }
@@ -257,6 +259,7 @@ fn read_picture(from: &mut impl Read, mut head: Head<'_>, limits: &Limits) -> Re
             study_uid: head.text()?,
             series_uid: head.text()?,
             sop_uid: head.text()?,
+            sop_class_uid: head.text()?,
         }),
         _ => return nonsense("an unknown kind of identity"),
     };
@@ -293,7 +296,12 @@ mod tests {
             modality: Some(Modality::Radiography("CR".into())),
             body_part: Some("CHEST".into()),
             view: Some(ViewPosition::Lateral("LL".into())),
-            identity: Some(Identity { patient_id: "4711".into(), sop_uid: "1.2.3".into(), ..Identity::default() }),
+            identity: Some(Identity {
+                patient_id: "4711".into(),
+                sop_uid: "1.2.3".into(),
+                sop_class_uid: "1.2".into(),
+                ..Identity::default()
+            }),
             frames: 3,
             remarks: vec!["the first of 3 frames was taken".into(), "Ü".repeat(MOST_TEXT)],
             ..Acquired::from_image(GreyImage::new(3, 2, vec![0, 1, 256, 65_535, 7, 8]).unwrap())
