@@ -1,4 +1,5 @@
-//! Temperature and lines, chosen on held-out films of the training sources; never on external ones.
+//! Temperature and lines, chosen on films of the training sources that the network that answered did not learn from;
+//! never on external ones.
 
 use std::collections::BTreeMap;
 
@@ -57,9 +58,11 @@ pub enum CalibrationError {
 /// the network has not seen are harder than held-out films of those it has, and what makes the network surer must not
 /// hang on one of them.
 ///
+/// `place` says in words on which films, for [`Calibration::chosen_for`].
+///
 /// # Errors
 /// When a class has no films or an answer is no number.
-pub fn calibrate(films: &[HeldOut], rates: &OperatingPointFile) -> Result<Calibration, CalibrationError> {
+pub fn calibrate(films: &[HeldOut], rates: &OperatingPointFile, place: &str) -> Result<Calibration, CalibrationError> {
     for label in [Label::Covid19, Label::Pneumonia, Label::Normal] {
         if !films.iter().any(|f| f.label == label) {
             return Err(CalibrationError::NoFilms(label));
@@ -98,7 +101,7 @@ pub fn calibrate(films: &[HeldOut], rates: &OperatingPointFile) -> Result<Calibr
         (middle, middle)
     };
     let chosen_for = format!(
-        "on held-out patients of the training sources, all together and each source that is large enough: sensitivity {:.2} % \
+        "{place}, all together and each source that is large enough: sensitivity {:.2} % \
          above rule_out, specificity {:.0} % below rule_in, {:.0} % of pneumonia not called normal, {:.0} % of normal \
          not called pneumonia",
         rates.rule_out_sensitivity * 100.0,
@@ -257,13 +260,13 @@ mod tests {
 
     #[test]
     fn the_temperature_undoes_what_made_the_network_too_sure() {
-        let found = calibrate(&films(6000, 3.0), &rates()).expect("films of all classes");
+        let found = calibrate(&films(6000, 3.0), &rates(), "on some films").expect("films of all classes");
         assert!((found.temperature - 3.0).abs() < 0.25, "{found:?}");
     }
 
     #[test]
     fn a_network_that_is_too_modest_is_made_surer() {
-        let found = calibrate(&films(6000, 0.5), &rates()).expect("films of all classes");
+        let found = calibrate(&films(6000, 0.5), &rates(), "on some films").expect("films of all classes");
         assert!((found.temperature - 0.5).abs() < 0.05, "{found:?}");
         assert!(found.fitted_temperature <= found.temperature, "{found:?}");
     }
@@ -272,7 +275,7 @@ mod tests {
     fn one_source_alone_makes_the_network_no_surer() {
         let mut films = films(6000, 1.0);
         films.iter_mut().filter(|film| film.source == "A").for_each(|film| film.logits = film.logits.map(|l| l * 0.3));
-        let found = calibrate(&films, &rates()).expect("films of all classes");
+        let found = calibrate(&films, &rates(), "on some films").expect("films of all classes");
         assert!((found.temperature - 1.0).abs() < 0.1 && found.fitted_temperature < 0.8, "{found:?}");
     }
 
@@ -280,7 +283,7 @@ mod tests {
     fn the_lines_hold_what_they_were_chosen_for_in_every_source() {
         let films = films(6000, 1.0);
         let rates = rates();
-        let found = calibrate(&films, &rates).expect("films of all classes");
+        let found = calibrate(&films, &rates, "on some films").expect("films of all classes");
         let covid = |f: &HeldOut| {
             Probabilities::from_logits(f.logits, found.temperature).expect("finite").of(Finding::Covid19).get()
         };
@@ -295,16 +298,17 @@ mod tests {
             assert!(specificity >= rates.rule_in_specificity, "{source}: {specificity}");
         }
         assert!(found.rule_out < found.rule_in && found.pneumonia_below < found.normal_above, "{found:?}");
+        assert!(found.chosen_for.starts_with("on some films, all together"), "{}", found.chosen_for);
     }
 
     #[test]
     fn two_films_of_a_small_source_do_not_draw_the_lines() {
         let mut films = films(2000, 1.0);
-        let before = calibrate(&films, &rates()).expect("films of all classes");
+        let before = calibrate(&films, &rates(), "on some films").expect("films of all classes");
         for logits in [[9.0, 0.0, 0.0], [8.0, 0.0, 0.0]] {
             films.push(HeldOut { source: "tiny".into(), label: Label::Normal, logits });
         }
-        assert_eq!(calibrate(&films, &rates()).expect("films of all classes"), before);
+        assert_eq!(calibrate(&films, &rates(), "on some films").expect("films of all classes"), before);
     }
 
     #[test]
@@ -317,7 +321,7 @@ mod tests {
                 HeldOut { source: "A".into(), label, logits }
             })
             .collect();
-        let found = calibrate(&films, &rates()).expect("films of all classes");
+        let found = calibrate(&films, &rates(), "on some films").expect("films of all classes");
         assert_eq!(found.pneumonia_below, found.normal_above);
         assert!(found.rule_out <= found.rule_in, "{found:?}");
     }
@@ -326,10 +330,10 @@ mod tests {
     fn a_class_without_films_and_an_answer_that_is_no_number_are_refused() {
         let mut some = films(30, 1.0);
         some[3].logits[1] = f32::NAN;
-        let error = calibrate(&some, &rates()).expect_err("no number").to_string();
+        let error = calibrate(&some, &rates(), "on some films").expect_err("no number").to_string();
         assert!(error.contains("not a number"), "{error}");
         let none: Vec<HeldOut> = films(30, 1.0).into_iter().filter(|f| f.label != Label::Covid19).collect();
-        let error = calibrate(&none, &rates()).expect_err("no films").to_string();
+        let error = calibrate(&none, &rates(), "on some films").expect_err("no films").to_string();
         assert_eq!(error, "no held-out covid19 films were read: nothing to choose the lines by");
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
-use lightbox::domain::{DecisionRule, Finding, Probabilities, Verdict};
+use lightbox::domain::{DecisionRule, Doubt, Finding, Probabilities, Verdict};
 use lightbox::pipeline::decide::decide;
 use serde::Serialize;
 
@@ -31,6 +31,23 @@ pub struct Judged {
     pub verdict: Verdict,
     /// How unlike the training films; `None` where that is not measured.
     pub novelty: Option<f32>,
+}
+
+impl Judged {
+    /// Whether it is called free of Covid-19.
+    pub fn called_free(&self) -> bool {
+        let free = [
+            Verdict::Found(Finding::Pneumonia),
+            Verdict::Found(Finding::Normal),
+            Verdict::Indeterminate(Doubt::PneumoniaOrNormal),
+        ];
+        free.contains(&self.verdict)
+    }
+
+    /// Whether it is called Covid-19.
+    pub fn called_covid(&self) -> bool {
+        self.verdict == Verdict::Found(Finding::Covid19)
+    }
 }
 
 /// Applies the device's rule to predictions.
@@ -124,13 +141,6 @@ pub fn figures(films: &[&Judged]) -> Figures {
         let counted: Vec<_> = read.iter().filter(|(film, _)| of(film)).collect();
         Rate::new(counted.iter().filter(|(film, p)| hit(film, p)).count(), counted.len())
     };
-    let called = |film: &Judged, finding| film.verdict == Verdict::Found(finding);
-    let called_free = |film: &Judged| {
-        use lightbox::domain::Doubt;
-        called(film, Finding::Pneumonia)
-            || called(film, Finding::Normal)
-            || film.verdict == Verdict::Indeterminate(Doubt::PneumoniaOrNormal)
-    };
     let rest = |film: &Judged| !is_covid(film);
     let scored: Vec<(f64, bool)> =
         read.iter().map(|(film, p)| (f64::from(p.of(Finding::Covid19).get()), is_covid(film))).collect();
@@ -143,10 +153,10 @@ pub fn figures(films: &[&Judged]) -> Figures {
         accuracy_2: rate(&|_| true, &|f, p| is_covid(f) == (likeliest(p) == Finding::Covid19)),
         sensitivity: rate(&is_covid, &|_, p| likeliest(p) == Finding::Covid19),
         specificity: rate(&rest, &|_, p| likeliest(p) != Finding::Covid19),
-        rule_out_sensitivity: rate(&is_covid, &|f, _| !called_free(f)),
-        rule_out_specificity: rate(&rest, &|f, _| called_free(f)),
-        rule_in_sensitivity: rate(&is_covid, &|f, _| called(f, Finding::Covid19)),
-        rule_in_specificity: rate(&rest, &|f, _| !called(f, Finding::Covid19)),
+        rule_out_sensitivity: rate(&is_covid, &|f, _| !f.called_free()),
+        rule_out_specificity: rate(&rest, &|f, _| f.called_free()),
+        rule_in_sensitivity: rate(&is_covid, &|f, _| f.called_covid()),
+        rule_in_specificity: rate(&rest, &|f, _| !f.called_covid()),
         auc: area(&scored, &groups),
         ece: calibration_error(&scored),
     }
@@ -301,7 +311,7 @@ pub fn write_csv(path: &Path, films: &[Judged]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use lightbox::domain::{Doubt, Reason, Rejection};
+    use lightbox::domain::{Reason, Rejection};
 
     use super::*;
 

@@ -11,6 +11,7 @@ use trainer::crossval;
 use trainer::crossval::fold::{self, FoldOrder};
 use trainer::crossval::start::{self, Start};
 use trainer::crossval::study::{self, Study};
+use trainer::data::fold::Fold;
 use trainer::evaluate::{Judged, refusals, report, table as figures, write_csv};
 use trainer::export;
 use trainer::paper::networks::{Architecture, table};
@@ -88,6 +89,10 @@ struct Train {
     /// Hold this source out whole, in place of the recipe's choice (may be given more than once).
     #[arg(long, value_name = "SOURCE")]
     leave_out: Vec<String>,
+    /// Hold fold K of N of the patients out, in place of a share of them: the same folds for the same seed. With
+    /// `--set training.held_out=0` nothing is held out.
+    #[arg(long, value_name = "K/N")]
+    fold: Option<Fold>,
     /// Another value for a key of the recipe, as TOML has it: training.steps=80, source.NAME.weight=0.5 (may be given
     /// more than once).
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
@@ -152,6 +157,8 @@ struct Export {
     /// Draw the lines as [operating_point] of this recipe asks, in place of the one trained by.
     #[arg(long, value_name = "FILE")]
     lines_of: Option<PathBuf>,
+    #[command(flatten)]
+    folds: Folds,
     /// Also seal the model with this secret key, as the bundle OUT.lbx (see `lightbox bundle seal`).
     #[arg(long, value_name = "KEY", requires_all = ["golden", "golden_source"])]
     seal: Option<PathBuf>,
@@ -183,9 +190,19 @@ struct Refit {
     /// Draw the lines as [operating_point] of this recipe asks, in place of the one trained by.
     #[arg(long, value_name = "FILE")]
     lines_of: Option<PathBuf>,
+    #[command(flatten)]
+    folds: Folds,
     /// Threads [default: one a processor].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
+}
+
+#[derive(Args)]
+struct Folds {
+    /// Runs of the same recipe, one of `train --fold K/N` for each K: temperature and lines are drawn on what they say
+    /// of the folds that they did not learn from, in place of the films that the network itself did not learn from.
+    #[arg(long, value_name = "RUN", num_args = 1..)]
+    runs: Vec<PathBuf>,
 }
 
 /// Which films a model is judged by.
@@ -368,6 +385,7 @@ fn run_train(train: Train) -> Result<(), Box<dyn std::error::Error>> {
         recipe.file.training.left_out_sources = train.leave_out;
         recipe = recipe.file.try_into()?;
     }
+    recipe.file.training.fold = train.fold.or(recipe.file.training.fold);
     let order = Order {
         recipe,
         data: train.data,
@@ -386,9 +404,11 @@ fn run_export(export: Export) -> Result<(), Box<dyn std::error::Error>> {
     set_threads(export.threads)?;
     let recipe = export.lines_of.as_deref().map(Recipe::read).transpose()?;
     let operating_point = recipe.map(|recipe| recipe.file.operating_point);
-    let order = export::Order { weights: export.weights, data: export.data, out: export.out, operating_point };
+    let Export { weights, data, out, folds: Folds { runs }, .. } = export;
+    let order = export::Order { weights, data, out, operating_point, runs };
     let (held_out, external) = export::export(&order)?;
-    println!("Held-out patients:\n\n{}\nExternal films:\n\n{}", figures(&held_out), figures(&external));
+    let asked = if order.runs.is_empty() { "Held-out patients" } else { "Patients of the folds" };
+    println!("{asked}:\n\n{}\nExternal films:\n\n{}", figures(&held_out), figures(&external));
     println!("{}", order.out.display());
     if let Some(key) = export.seal {
         let seal = Seal {
@@ -413,9 +433,16 @@ fn run_refit(refit: Refit) -> Result<(), Box<dyn std::error::Error>> {
         None if model.path() == refit.model => refit.model,
         None => return Err("a bundle is never changed: name the model directory to write with --out".into()),
     };
-    let order = export::Refit { model: model.path().to_owned(), data: refit.data, out, operating_point };
+    let order = export::Refit {
+        model: model.path().to_owned(),
+        data: refit.data,
+        out,
+        operating_point,
+        runs: refit.folds.runs,
+    };
     let (held_out, external) = export::refit(&order)?;
-    println!("Held-out patients:\n\n{}\nExternal films:\n\n{}", figures(&held_out), figures(&external));
+    let asked = if order.runs.is_empty() { "Held-out patients" } else { "Patients of the folds" };
+    println!("{asked}:\n\n{}\nExternal films:\n\n{}", figures(&held_out), figures(&external));
     println!("{}", order.out.display());
     Ok(())
 }

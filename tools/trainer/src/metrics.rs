@@ -35,6 +35,39 @@ impl Rate {
     }
 }
 
+/// A share of films with a 95 % interval that takes films of one group together: 1000 bootstraps of whole groups, and
+/// never narrower than Wilson's, which also knows what a sample without a single miss does not show. `None` of no
+/// films.
+pub fn rate_by_group(hits: &[bool], groups: &[&str]) -> Option<Rate> {
+    let rate = Rate::new(hits.iter().filter(|hit| **hit).count(), hits.len())?;
+    let mut by_group: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for (hit, group) in hits.iter().zip(groups) {
+        let entry = by_group.entry(group).or_default();
+        *entry = (entry.0 + usize::from(*hit), entry.1 + 1);
+    }
+    let by_group: Vec<(usize, usize)> = by_group.into_values().collect();
+    let mut random = ChaCha8Rng::seed_from_u64(1927);
+    let mut rates: Vec<f64> = (0..DRAWS)
+        .map(|_| {
+            let drawn = (0..by_group.len()).map(|_| by_group[random.random_range(0..by_group.len())]);
+            let (hits, of) = drawn.fold((0, 0), |sum, group| (sum.0 + group.0, sum.1 + group.1));
+            hits as f64 / of as f64
+        })
+        .collect();
+    let (low, high) = middle(&mut rates, rate.rate);
+    Some(Rate { low: low.min(rate.low), high: high.max(rate.high), ..rate })
+}
+
+/// Bootstraps of an interval.
+const DRAWS: usize = 1000;
+
+/// The 2.5th and the 97.5th percentile of `drawn`; `whole` where nothing was drawn.
+fn middle(drawn: &mut [f64], whole: f64) -> (f64, f64) {
+    drawn.sort_by(f64::total_cmp);
+    let at = |share: f64| drawn.get((share * drawn.len() as f64) as usize).copied().unwrap_or(whole);
+    (at(0.025), at(0.975))
+}
+
 /// Probability that a positive scores higher than a negative, ties half; `None` when one side is empty.
 pub fn auc(scored: &[(f64, bool)]) -> Option<f64> {
     let mut order: Vec<&(f64, bool)> = scored.iter().collect();
@@ -73,7 +106,6 @@ pub struct Area {
 
 /// The area of `scored` films, its interval from 1000 bootstraps of whole groups; `None` when one side is empty.
 pub fn area(scored: &[(f64, bool)], groups: &[&str]) -> Option<Area> {
-    const DRAWS: usize = 1000;
     let auc_all = auc(scored)?;
     let mut by_group: BTreeMap<&str, Vec<(f64, bool)>> = BTreeMap::new();
     for (film, group) in scored.iter().zip(groups) {
@@ -88,10 +120,9 @@ pub fn area(scored: &[(f64, bool)], groups: &[&str]) -> Option<Area> {
             auc(&films)
         })
         .collect();
-    areas.sort_by(f64::total_cmp);
-    let at = |share: f64| areas.get((share * areas.len() as f64) as usize).copied().unwrap_or(auc_all);
+    let (low, high) = middle(&mut areas, auc_all);
     let positives = scored.iter().filter(|s| s.1).count();
-    Some(Area { auc: auc_all, low: at(0.025), high: at(0.975), positives, negatives: scored.len() - positives })
+    Some(Area { auc: auc_all, low, high, positives, negatives: scored.len() - positives })
 }
 
 /// Expected calibration error: mean distance, over ten bins of equal width weighted by their films, between the
@@ -160,6 +191,22 @@ mod tests {
         let (a, b) = (area(&films, &single).expect("area"), area(&many, &shared).expect("area"));
         assert!((a.auc - b.auc).abs() < 1e-9 && (a.low - b.low).abs() < 0.02, "{a:?} {b:?}");
         assert!(a.low < a.auc && a.auc < a.high);
+    }
+
+    #[test]
+    fn films_of_one_patient_count_as_one_in_the_interval_of_a_rate() {
+        let hits: Vec<bool> = (0..400).map(|i| i % 5 != 0).collect();
+        let names: Vec<String> = (0..400).map(|i| i.to_string()).collect();
+        let single = rate_by_group(&hits, &names.iter().map(String::as_str).collect::<Vec<_>>()).expect("films");
+        let many: Vec<bool> = hits.iter().flat_map(|hit| [*hit; 9]).collect();
+        let shared: Vec<&str> = names.iter().flat_map(|name| [name.as_str(); 9]).collect();
+        let shared = rate_by_group(&many, &shared).expect("films");
+        let wilson = Rate::new(320, 400).expect("films");
+        assert!((single.low - wilson.low).abs() < 0.01 && (single.high - wilson.high).abs() < 0.01, "{single:?}");
+        assert!((shared.low - wilson.low).abs() < 0.01 && (shared.high - wilson.high).abs() < 0.01, "{shared:?}");
+        let none = rate_by_group(&[true; 20], &["a"; 20]).expect("films");
+        assert!(none.low < 0.9, "twenty hits are no certainty: {none:?}");
+        assert_eq!(rate_by_group(&[], &[]), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use lightbox::domain::{Channels, Fit, GreyScale, InputSpec, InputSpecError};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Label;
+use crate::data::fold::Fold;
 use crate::network::mobilenet_v2::BLOCKS;
 
 /// A recipe that cannot be followed.
@@ -175,8 +176,11 @@ pub struct TrainingFile {
     pub average_decay: f32,
     /// `"ignored"` or `"not-covid"`.
     pub other_films: OtherFilms,
-    /// Share of the groups of each source and label that is held out.
+    /// Share of the groups of each source and label that is held out; 0 for none.
     pub held_out: f64,
+    /// Holds this fold of the groups of each source and label out, in place of a share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold: Option<Fold>,
     /// Sources that are held out whole.
     #[serde(default)]
     pub left_out_sources: Vec<String>,
@@ -407,7 +411,10 @@ impl TryFrom<RecipeFile> for Recipe {
         within("training.gradient_norm", f64::from(t.gradient_norm), 0.0, 1e6)?;
         within("training.label_smoothing", f64::from(t.label_smoothing), 0.0, 0.5)?;
         within("training.average_decay", f64::from(t.average_decay), 0.0, 0.9999)?;
-        within("training.held_out", t.held_out, 0.01, 0.9)?;
+        within("training.held_out", t.held_out, 0.0, 0.9)?;
+        if t.held_out == 0.0 && t.fold.is_none() && t.patience > 0 {
+            return Err(value("training.patience", t.patience, "0 where nothing is held out to look at"));
+        }
         counted("training.evaluate_every", t.evaluate_every, 1, 1_000_000)?;
         counted("training.evaluate_films", t.evaluate_films, 1, 1_000_000)?;
         counted("training.checkpoint_every", t.checkpoint_every, 1, 1_000_000)?;
@@ -539,6 +546,7 @@ mod tests {
             "jpeg_quality = [95, 25]",
             "augment.jpeg_quality is [95, 25], expected two numbers",
         );
+        check("held_out = 0.2", "fold = \"6/5\"\nheld_out = 0.2", "fold is \"6/5\", expected K/N");
         check("height = 192", "height = 3", "input: height is 3, expected 32 to 1024");
     }
 
@@ -558,6 +566,15 @@ mod tests {
             let found = with(key, 0.into()).expect_err("a refusal").to_string();
             assert!(found.contains(message), "{found}");
         }
+    }
+
+    #[test]
+    fn without_held_out_films_nothing_can_say_when_to_stop() {
+        let text = FIRST.replace("held_out = 0.2", "held_out = 0.0");
+        let read = |text: &str| Recipe::try_from(toml::from_str::<RecipeFile>(text).expect("a recipe file"));
+        read(&text).expect("a recipe");
+        let error = read(&text.replace("patience = 0", "patience = 3")).expect_err("a refusal").to_string();
+        assert_eq!(error, "training.patience is 3, expected 0 where nothing is held out to look at");
     }
 
     #[test]

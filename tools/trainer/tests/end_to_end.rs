@@ -190,6 +190,81 @@ fn exports_and_judges(folder: &Path, data: &Path, run: &Path) {
 }
 
 #[test]
+fn lines_are_drawn_on_films_of_all_folds_each_asked_of_a_network_that_did_not_learn_from_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let (data, weights) = (support::data(folder), support::imagenet_like(folder));
+    let recipe = support::recipe(folder, |text| text.replace("steps = 6", "steps = 2"));
+    let run = |name: &str, arguments: &[&str]| {
+        let out = folder.join(name);
+        succeeds(train(&recipe, &data, &weights, &out).args(arguments));
+        out
+    };
+    let folds: Vec<_> = (1..=2).map(|k| run(&format!("fold-{k}"), &["--fold", &format!("{k}/2")])).collect();
+    let whole = run("whole", &["--set", "training.held_out=0"]);
+    let export = |weights: &Path, runs: &[&Path]| {
+        let mut command = trainer();
+        command.arg("export").arg("--weights").arg(weights.join("weights.safetensors")).arg("--data").arg(&data);
+        command.arg("--out").arg(folder.join("model")).args(["--threads", "1", "--runs"]).args(runs);
+        command
+    };
+    let manifest = |model: &str| -> serde_json::Value {
+        let bytes = fs::read(folder.join(model).join("manifest.json")).expect("a manifest");
+        serde_json::from_slice(&bytes).expect("json")
+    };
+
+    let (said, _) = succeeds(&mut export(&whole, &[&folds[1], &folds[0]]));
+    assert!(said.contains("Patients of the folds:"), "{said}");
+    let of_whole = manifest("model");
+    let found = &of_whole["metrics"]["cross_validation"];
+    // Every film of training but the one that cannot be read.
+    assert_eq!((&found["folds"], &found["films"]), (&2.into(), &56.into()), "{found}");
+    assert_eq!(found["groups"], 28);
+    assert_eq!(of_whole["training"]["films"]["held_out"], serde_json::json!({}));
+    assert_eq!(of_whole["training"]["films"]["training"], of_whole["training"]["films"]["cross_validated"]);
+    let rate = &found["at_the_lines"]["rule_out"]["sensitivity"];
+    assert!(rate["of"].as_u64() <= Some(16) && rate["low"].as_f64() < rate["rate"].as_f64(), "{rate}");
+    assert!(found["at_lines_of_other_folds"]["rule_in"]["specificity"]["of"].is_u64(), "{found}");
+    let without: Vec<_> = found["without"].as_array().expect("a list").iter().map(|d| d["fold"].as_u64()).collect();
+    assert_eq!(without, [Some(1), Some(2)]);
+    let card = fs::read_to_string(folder.join("model/MODEL_CARD.md")).expect("a card");
+    for words in ["56 films of 28 groups of patients in 2 folds", "At these lines, on the films", "Without one fold or"]
+    {
+        assert!(card.contains(words), "{words} is not in {card}");
+    }
+    assert!(!folder.join("model.fold").exists() && !folder.join("model.new").exists());
+
+    // The network of a fold at the same lines, as they are the recipe's; and fitted anew the same again.
+    succeeds(&mut export(&folds[0], &[&folds[0], &folds[1]]));
+    let of_fold = manifest("model");
+    for key in ["operating_point", "calibration"] {
+        assert_eq!(of_fold[key], of_whole[key], "{key}");
+    }
+    assert_eq!(of_fold["metrics"]["cross_validation"], *found);
+    let mut refit = trainer();
+    refit.arg("refit").arg("--model").arg(folder.join("model")).arg("--data").arg(&data).args(["--threads", "1"]);
+    succeeds(refit.arg("--out").arg(folder.join("again")).arg("--runs").args(&folds));
+    assert!(of_fold == manifest("again"), "fitted anew it differs");
+
+    // What is not the folds of one recipe is refused, and the model is still there.
+    let other = run("other", &["--fold", "2/2", "--set", "training.average_decay=0.5"]);
+    fails(&mut export(&whole, &[&folds[0]]), "of 2 folds these are missing: 2; give a run for each");
+    fails(&mut export(&whole, &[&folds[0], &folds[0]]), "are both fold 1/2: give each fold once");
+    fails(&mut export(&whole, &[&folds[0], &whole]), "whole was not trained on a fold: train it with --fold K/N");
+    fails(&mut export(&whole, &[&folds[0], &other]), "training.average_decay is 0.5, expected 0.9");
+    assert!(of_fold == manifest("model"), "the model was changed");
+    let mut wrong = train(&recipe, &data, &weights, &folder.join("wrong"));
+    let output = wrong.args(["--fold", "3/2"]).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(texts(&output).1.contains("fold is \"3/2\", expected K/N"), "{}", texts(&output).1);
+
+    // Nothing was held out from the network of all films: by itself it has no lines.
+    let mut alone = trainer();
+    alone.arg("export").arg("--weights").arg(whole.join("weights.safetensors")).arg("--data").arg(&data);
+    fails(alone.arg("--out").arg(folder.join("alone")), "no held-out covid19 films were read: nothing to choose");
+}
+
+#[test]
 fn a_folder_of_something_else_is_not_replaced_by_a_model() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();

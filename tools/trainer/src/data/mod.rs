@@ -2,6 +2,7 @@
 
 pub mod batches;
 pub mod films;
+pub mod fold;
 pub mod manifest;
 pub mod sampler;
 pub mod split;

@@ -6,6 +6,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::fold::Fold;
 use super::manifest::{DataError, Label, Row, Split};
 use crate::recipe::Recipe;
 
@@ -30,6 +31,8 @@ pub struct Parts {
 }
 
 /// Splits `rows` by group, stratified by source and label, the same way for the same `seed`.
+///
+/// The folds of one seed share no group, and together hold out every group that is not alone in its stratum.
 ///
 /// Sources that the recipe leaves out are held out whole. Films with labels that the recipe never draws, or from
 /// sources that it never draws, are in no part.
@@ -64,7 +67,11 @@ pub fn split(rows: Vec<Row>, recipe: &Recipe, seed: u64) -> Result<Parts, DataEr
     for label in [Label::Covid19, Label::Pneumonia, Label::Normal] {
         refuse_thin_class(&rest, label)?;
     }
-    let held_out = choose_groups(&rest, recipe.file.training.held_out, seed);
+    let strata = strata(&rest, seed);
+    let held_out = match recipe.file.training.fold {
+        Some(fold) => fold_of(&strata, fold),
+        None => share_of(&strata, recipe.file.training.held_out),
+    };
     let (chosen, training) = rest.into_iter().partition(|n| held_out.contains(&n.row.group));
     parts.training = training;
     parts.held_out = chosen;
@@ -84,8 +91,8 @@ fn refuse_thin_class(films: &[Named], label: Label) -> Result<(), DataError> {
     Ok(())
 }
 
-/// A share of the groups of each stratum, at least one of each that has two.
-fn choose_groups(films: &[Named], share: f64, seed: u64) -> BTreeSet<String> {
+/// The groups of each source and label in random order.
+fn strata(films: &[Named], seed: u64) -> Vec<Vec<String>> {
     // A group counts where most of its films are; the first in order where there are as many.
     let mut counts: BTreeMap<&str, BTreeMap<(&str, Label), usize>> = BTreeMap::new();
     for film in films {
@@ -99,14 +106,27 @@ fn choose_groups(films: &[Named], share: f64, seed: u64) -> BTreeSet<String> {
         }
     }
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed_0f59_1175_u64);
-    let mut chosen = BTreeSet::new();
-    for groups in strata.values_mut() {
+    let shuffled = strata.into_values().map(|mut groups| {
         groups.shuffle(&mut random);
+        groups.into_iter().map(str::to_string).collect()
+    });
+    shuffled.collect()
+}
+
+/// A share of the groups of each stratum, at least one of each that has two; none where the share is 0.
+fn share_of(strata: &[Vec<String>], share: f64) -> BTreeSet<String> {
+    let chosen = strata.iter().filter(|groups| groups.len() > 1 && share > 0.0).flat_map(|groups| {
         let wanted = (groups.len() as f64 * share).round() as usize;
-        let wanted = if groups.len() > 1 { wanted.clamp(1, groups.len() - 1) } else { 0 };
-        chosen.extend(groups[..wanted].iter().map(|g| g.to_string()));
-    }
-    chosen
+        &groups[..wanted.clamp(1, groups.len() - 1)]
+    });
+    chosen.cloned().collect()
+}
+
+/// The groups of each stratum are dealt out like cards, one stratum after the other; a group that is alone in its
+/// stratum is learned from in every fold.
+fn fold_of(strata: &[Vec<String>], fold: Fold) -> BTreeSet<String> {
+    let cards = strata.iter().filter(|groups| groups.len() > 1).flatten();
+    cards.enumerate().filter(|(position, _)| fold.holds(*position)).map(|(_, group)| group.clone()).collect()
 }
 
 /// How many films each source has of each label.
@@ -186,6 +206,32 @@ mod tests {
             assert_eq!(parts.training.len() + parts.held_out.len() + parts.external.len(), 600);
             assert!(parts.held_out.len() > 60, "seed {seed}: {}", parts.held_out.len());
         }
+    }
+
+    #[test]
+    fn folds_share_no_group_and_together_hold_out_all_of_them() {
+        for of in [2, 3, 10] {
+            let mut held_out: BTreeMap<String, usize> = BTreeMap::new();
+            for number in 1..=of {
+                let fold = format!("{number}/{of}").parse().expect("a fold");
+                let recipe = recipe(|file| file.training.fold = Some(fold));
+                let parts = split(rows(), &recipe, 4).expect("parts");
+                assert!(groups(&parts.training).is_disjoint(&groups(&parts.held_out)), "fold {fold}");
+                for label in [Label::Covid19, Label::Pneumonia, Label::Normal] {
+                    let of_label = |films: &[Named]| films.iter().filter(|n| n.row.label == label).count();
+                    assert!(of_label(&parts.training) > 0 && (of > 3 || of_label(&parts.held_out) > 0), "fold {fold}");
+                }
+                parts.held_out.into_iter().for_each(|n| *held_out.entry(n.row.file).or_default() += 1);
+            }
+            assert!(held_out.values().all(|times| *times == 1), "{of} folds: {held_out:?}");
+            assert_eq!(held_out.len(), 588, "{of} folds");
+        }
+    }
+
+    #[test]
+    fn a_share_of_nothing_holds_nothing_out() {
+        let parts = split(rows(), &recipe(|file| file.training.held_out = 0.0), 0).expect("parts");
+        assert_eq!((parts.training.len(), parts.held_out.len()), (588, 0));
     }
 
     #[test]

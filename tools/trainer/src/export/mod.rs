@@ -3,6 +3,7 @@
 //! What is judged is what ships: the ONNX file is run by the device's own engine, and only then is the manifest written.
 
 mod card;
+pub mod folds;
 pub mod graph;
 pub mod onnx;
 
@@ -19,7 +20,7 @@ use lightbox::bundle::manifest::{
     SCHEMA,
 };
 use lightbox::bundle::{self, CARD, MANIFEST, MANIFEST_DIGEST, NETWORK, VerifiedModel};
-use lightbox::domain::{Finding, InputSpec, ModelInput, NoveltyError};
+use lightbox::domain::{Finding, InputSpec, ModelInput, NoveltyError, OperatingPointError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -34,6 +35,7 @@ use crate::novelty;
 use crate::predict::{PredictError, Prediction, predict, predict_altered};
 use crate::recipe::{OperatingPointFile, Recipe, RecipeError, RecipeFile};
 
+use folds::{Folds, FoldsError};
 use graph::GraphError;
 
 /// At most so many training films of each source and label say what a usual film is.
@@ -52,6 +54,9 @@ pub struct Order {
     pub out: PathBuf,
     /// Where to draw the lines, in place of what the recipe of the training says.
     pub operating_point: Option<OperatingPointFile>,
+    /// Runs of the same recipe, one without each fold: the lines are drawn on what these say of their folds, and not
+    /// on what the network says of the films that it did not learn from itself.
+    pub runs: Vec<PathBuf>,
 }
 
 /// What to fit anew around a network.
@@ -65,6 +70,9 @@ pub struct Refit {
     pub out: PathBuf,
     /// Where to draw the lines, in place of what the recipe of the training says.
     pub operating_point: Option<OperatingPointFile>,
+    /// Runs of the same recipe, one without each fold: the lines are drawn on what these say of their folds, and not
+    /// on what the network says of the films that it did not learn from itself.
+    pub runs: Vec<PathBuf>,
 }
 
 /// A model that cannot be written.
@@ -88,6 +96,12 @@ pub enum ExportError {
     /// The held-out films do not suffice.
     #[error(transparent)]
     Calibration(#[from] CalibrationError),
+    /// The runs are not the folds of one recipe.
+    #[error(transparent)]
+    Folds(#[from] FoldsError),
+    /// Lines that no device takes.
+    #[error(transparent)]
+    Lines(#[from] OperatingPointError),
     /// The fit of usual films cannot be used.
     #[error("features of the training films: {0}")]
     Novelty(#[from] NoveltyError),
@@ -170,13 +184,16 @@ pub fn export(order: &Order) -> Result<(Report, Report), ExportError> {
     refuse_other_folder(&order.out)?;
     let parts = split::split(manifest::read(&order.data)?, &origin.recipe, origin.seed)?;
 
+    let folds = ask_folds(&order.runs, origin, &order.data, &order.out)?;
+
     let single = trained.network.folded();
     let half = single.clone().rounded_to_f16();
     let spec = &origin.recipe.input;
     let network = graph::write(&half, spec.height(), spec.width())?;
     let place = Place { data: &order.data, out: &order.out };
-    describe(&place, &network, origin, &parts, |model| {
-        compare_precision(&single, &half, model, &order.data, &parts.held_out)
+    describe(&place, &network, origin, &parts, folds.as_ref(), |model| {
+        let films = if parts.held_out.is_empty() { &parts.training } else { &parts.held_out };
+        compare_precision(&single, &half, model, &order.data, films)
     })
 }
 
@@ -199,13 +216,48 @@ pub fn refit(order: &Refit) -> Result<(Report, Report), ExportError> {
     let parts = split::split(manifest::read(&order.data)?, &origin.recipe, origin.seed)?;
     let precision: Precision = serde_json::from_value(value["metrics"]["half_precision"].clone())
         .map_err(|_| missing("metrics.half_precision"))?;
+    let folds = ask_folds(&order.runs, &origin, &order.data, &order.out)?;
     let place = Place { data: &order.data, out: &order.out };
-    describe(&place, model.network(), &origin, &parts, |_| Ok(precision))
+    describe(&place, model.network(), &origin, &parts, folds.as_ref(), |_| Ok(precision))
+}
+
+fn ask_folds(runs: &[PathBuf], origin: &Origin, data: &Path, out: &Path) -> Result<Option<Folds>, ExportError> {
+    if runs.is_empty() { Ok(None) } else { Folds::ask(runs, origin, data, &beside(out, "fold")).map(Some) }
 }
 
 struct Place<'a> {
     data: &'a Path,
     out: &'a Path,
+}
+
+/// What is fitted to training films.
+struct Around {
+    lungs: Option<(LungsEntry, LocatorQuality)>,
+    novelty: Option<NoveltyEntry>,
+}
+
+/// Writes the network into `place.out`, with a manifest that decides nothing yet, so that the engine takes the model.
+fn write_model(
+    place: &Place<'_>,
+    network: &[u8],
+    origin: &Origin,
+) -> Result<(VerifiedModel, ManifestFile), ExportError> {
+    let _ = fs::remove_dir_all(place.out);
+    fs::create_dir_all(place.out).map_err(io_error(place.out))?;
+    crate::files::replace(&place.out.join(NETWORK), network).map_err(io_error(place.out))?;
+    let mut file = manifest_file(origin, &Calibration::undecided());
+    write_manifest(place.out, &mut file)?;
+    Ok((crate::predict::open(place.out)?, file))
+}
+
+fn around(model: &VerifiedModel, data: &Path, parts: &Parts, origin: &Origin) -> Result<Around, ExportError> {
+    let chosen = split::thinned(&parts.training, USUAL_FILMS, origin.seed);
+    let usual: Vec<Named> = chosen.into_iter().map(|i| parts.training[i].clone()).collect();
+    let usual = predict(model, data, &usual, "training films")?;
+    Ok(Around {
+        lungs: fit_lungs(model, data, &parts.training, &usual)?,
+        novelty: fit_novelty(&usual, &origin.recipe)?,
+    })
 }
 
 /// Writes the model directory around `network`.
@@ -214,44 +266,53 @@ fn describe(
     network: &[u8],
     origin: &Origin,
     parts: &Parts,
+    folds: Option<&Folds>,
     precision: impl FnOnce(&VerifiedModel) -> Result<Precision, ExportError>,
 ) -> Result<(Report, Report), ExportError> {
     let (data, folder) = (place.data, beside(place.out, "new"));
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).map_err(io_error(&folder))?;
-    crate::files::replace(&folder.join(NETWORK), network).map_err(io_error(&folder))?;
-
-    // A manifest that decides nothing yet, so that the engine takes the model.
-    let mut file = manifest_file(origin, &Calibration::undecided());
-    write_manifest(&folder, &mut file)?;
-    let model = crate::predict::open(&folder)?;
-    let held_out = predict(&model, data, &parts.held_out, "held-out films")?;
+    let (model, _) = write_model(&Place { data, out: &folder }, network, origin)?;
+    let rates = &origin.recipe.file.operating_point;
+    let held_out = if folds.is_none() { predict(&model, data, &parts.held_out, "held-out films")? } else { Vec::new() };
     let external = predict(&model, data, &parts.external, "external films")?;
-    let chosen = split::thinned(&parts.training, USUAL_FILMS, origin.seed);
-    let usual: Vec<Named> = chosen.into_iter().map(|i| parts.training[i].clone()).collect();
-    let usual = predict(&model, data, &usual, "training films")?;
-
-    let found = fit_lungs(&model, data, &parts.training, &usual)?;
-    let calibration = calibrate::calibrate(&answers(&held_out), &origin.recipe.file.operating_point)?;
-    file = manifest_file(origin, &calibration);
-    file.out_of_distribution = fit_novelty(&usual, &origin.recipe)?;
-    let quality = found.as_ref().map(|(_, quality)| *quality);
-    file.lungs = found.map(|(entry, _)| entry);
-    file.training = training_summary(origin, parts, &calibration);
+    let Around { lungs, novelty } = around(&model, data, parts, origin)?;
+    let calibration = match folds {
+        Some(folds) => folds.calibrate(rates)?,
+        None => calibrate::calibrate(&answers(&held_out), rates, "on held-out patients of the training sources")?,
+    };
+    let mut file = manifest_file(origin, &calibration);
+    file.out_of_distribution = novelty;
+    let quality = lungs.as_ref().map(|(_, quality)| *quality);
+    file.lungs = lungs.map(|(entry, _)| entry);
+    file.training = training_summary(origin, parts, folds, &calibration);
     write_manifest(&folder, &mut file)?;
 
     let model = crate::predict::open(&folder)?;
-    let held_out_judged = evaluate::judge(&held_out, &model.manifest().rule);
-    let external_judged = evaluate::judge(&external, &model.manifest().rule);
-    let (held_out_report, external_report) = (evaluate::report(&held_out_judged), evaluate::report(&external_judged));
+    let rule = &model.manifest().rule;
+    let held_out = match folds {
+        Some(folds) => folds.judged(&calibration)?,
+        None => evaluate::judge(&held_out, rule),
+    };
+    let (held_out_report, external_report) =
+        (evaluate::report(&held_out), evaluate::report(&evaluate::judge(&external, rule)));
     let precision = precision(&model)?;
+    let cross_validation = folds.map(|folds| folds.cross_validation(&calibration, rates)).transpose()?;
     file.metrics = json!({
         "held_out": held_out_report,
         "external": external_report,
         "lung_locator": quality,
         "half_precision": precision,
     });
-    let text = card::card(&file, &held_out_report, &external_report, &precision, quality.as_ref());
+    if let Some(found) = &cross_validation {
+        file.metrics["cross_validation"] = serde_json::to_value(found)?;
+    }
+    let judged = card::Judgement {
+        held_out: &held_out_report,
+        external: &external_report,
+        precision: &precision,
+        locator: quality.as_ref(),
+        cross_validation: cross_validation.as_ref(),
+    };
+    let text = card::card(&file, &judged);
     let path = folder.join(CARD);
     crate::files::replace(&path, text.as_bytes()).map_err(io_error(&path))?;
     write_manifest(&folder, &mut file)?;
@@ -412,8 +473,13 @@ fn manifest_file(origin: &Origin, calibration: &Calibration) -> ManifestFile {
     }
 }
 
-fn training_summary(origin: &Origin, parts: &Parts, calibration: &Calibration) -> serde_json::Value {
-    json!({
+fn training_summary(
+    origin: &Origin,
+    parts: &Parts,
+    folds: Option<&Folds>,
+    calibration: &Calibration,
+) -> serde_json::Value {
+    let mut summary = json!({
         "films": {
             "training": split::counts(&parts.training),
             "held_out": split::counts(&parts.held_out),
@@ -424,7 +490,11 @@ fn training_summary(origin: &Origin, parts: &Parts, calibration: &Calibration) -
         "steps": origin.step,
         "fitted_temperature": calibration.fitted_temperature,
         "recipe": origin.recipe.file,
-    })
+    });
+    if let Some(folds) = folds {
+        summary["films"]["cross_validated"] = json!(folds.counts());
+    }
+    summary
 }
 
 /// Lists every file beside the manifest with its digest, then writes the manifest and its own digest.

@@ -285,7 +285,8 @@ fn load(order: &Order, parts: Parts) -> Result<(TrainingFilms, Looked), Training
         }
         result
     };
-    let (held_out, _) = read(held_out, "reading held-out films")?;
+    let (held_out, _) =
+        if held_out.is_empty() { Default::default() } else { read(held_out, "reading held-out films")? };
     let mut looked = Looked { films: Vec::new(), inputs: Vec::new() };
     for (named, film) in held_out {
         // Films that the device would reject were left out by `read_all`.
@@ -396,6 +397,7 @@ fn look(network: &Network, looked: &Looked, recipe: &Recipe) -> Look {
         "score": score, "accuracy": accuracy, "auc": overall, "auc_within_source": areas,
         "mean_covid19_probability": means, "films": looked.films.len(),
     });
+    let summary = if looked.films.is_empty() { "no film is held out".into() } else { summary };
     Look { score, report, summary }
 }
 
