@@ -14,10 +14,10 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::flex::{made, plain};
+use super::flex::{Vectors, made, plain};
 
 /// Side of the window.
 const SIDE: usize = 3;
@@ -154,6 +154,7 @@ impl Plan {
 
     /// Calls `copy(place in the input plane, place in the phases, length)` for each row of each phase that holds
     /// pixels; pixels lie `stride` apart in the input, side by side in the phases.
+    #[inline(always)]
     fn rows_of_phases(&self, mut copy: impl FnMut(usize, usize, usize)) {
         let Window { stride, before, .. } = self.window;
         let [height, width] = self.input;
@@ -179,31 +180,64 @@ impl Plan {
             }
         }
     }
+}
 
-    fn split(&self, plane: &[f32], phases: &mut [f32]) {
-        let stride = self.window.stride;
-        self.rows_of_phases(|from, to, count| {
-            let to = &mut phases[to..to + count];
-            if stride == 1 {
-                to.copy_from_slice(&plane[from..from + count]);
-            } else {
-                let from = &plane[from..from + (count - 1) * stride + 1];
-                to.iter_mut().zip(from.chunks(stride)).for_each(|(to, from)| *to = from[0]);
-            }
-        });
+/// Sorts the pixels of a plane into its phases.
+struct Split<'a> {
+    plan: &'a Plan,
+    plane: &'a [f32],
+    phases: &'a mut [f32],
+}
+
+impl WithSimd for Split<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { plan, plane, phases } = self;
+        plan.rows_of_phases(
+            #[inline(always)]
+            |from, to, count| {
+                let to = &mut phases[to..to + count];
+                if plan.window.stride == 1 {
+                    to.copy_from_slice(&plane[from..from + count]);
+                } else {
+                    let (pairs, last) = plane[from..from + 2 * count - 1].as_chunks::<2>();
+                    to.iter_mut().zip(pairs).for_each(|(to, pair)| *to = pair[0]);
+                    to[count - 1] = last[0];
+                }
+            },
+        );
     }
+}
 
-    fn join(&self, phases: &[f32], plane: &mut [f32]) {
-        let stride = self.window.stride;
-        self.rows_of_phases(|to, from, count| {
-            let from = &phases[from..from + count];
-            if stride == 1 {
-                plane[to..to + count].copy_from_slice(from);
-            } else {
-                let to = &mut plane[to..to + (count - 1) * stride + 1];
-                to.chunks_mut(stride).zip(from).for_each(|(to, from)| to[0] = *from);
-            }
-        });
+/// Puts the pixels of phases back into their plane.
+struct Join<'a> {
+    plan: &'a Plan,
+    phases: &'a [f32],
+    plane: &'a mut [f32],
+}
+
+impl WithSimd for Join<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { plan, phases, plane } = self;
+        plan.rows_of_phases(
+            #[inline(always)]
+            |to, from, count| {
+                let from = &phases[from..from + count];
+                if plan.window.stride == 1 {
+                    plane[to..to + count].copy_from_slice(from);
+                } else {
+                    let (pairs, last) = plane[to..to + 2 * count - 1].as_chunks_mut::<2>();
+                    // Both are written, as vectors write both.
+                    pairs.iter_mut().zip(from).for_each(|(pair, from)| *pair = [*from, pair[1]]);
+                    last[0] = from[count - 1];
+                }
+            },
+        );
     }
 }
 
@@ -259,17 +293,17 @@ impl WithSimd for Products<'_> {
 }
 
 /// `sum = Σ weights · runs` over as many taps as a phase has: all nine, or 4, 2, 2 and 1.
-fn weighted_sum(arch: Arch, taps: &[(f32, &[f32])], sum: &mut [f32]) {
-    fn of<const T: usize>(arch: Arch, taps: &[(f32, &[f32])], sum: &mut [f32]) {
+fn weighted_sum(vectors: Vectors, taps: &[(f32, &[f32])], sum: &mut [f32]) {
+    fn of<const T: usize>(vectors: Vectors, taps: &[(f32, &[f32])], sum: &mut [f32]) {
         let weights = std::array::from_fn(|tap| taps[tap].0);
         let runs = std::array::from_fn(|tap| taps[tap].1);
-        arch.dispatch(WeightedSum::<T> { weights, runs, sum });
+        vectors.run(WeightedSum::<T> { weights, runs, sum });
     }
     match taps.len() {
-        1 => of::<1>(arch, taps, sum),
-        2 => of::<2>(arch, taps, sum),
-        4 => of::<4>(arch, taps, sum),
-        _ => of::<TAPS>(arch, taps, sum),
+        1 => of::<1>(vectors, taps, sum),
+        2 => of::<2>(vectors, taps, sum),
+        4 => of::<4>(vectors, taps, sum),
+        _ => of::<TAPS>(vectors, taps, sum),
     }
 }
 
@@ -279,19 +313,19 @@ fn forward(x: &FlexTensor, weight: &FlexTensor, window: Window) -> FlexTensor {
     let [height, width] = plan.output;
     let mut y = vec![0.0; plan.films * plan.channels * plan.output_len()];
     let (pixels, weights) = (x.storage::<f32>(), weight.storage::<f32>());
-    let (taps, arch) = (plan.taps(), Arch::new());
+    let (taps, vectors) = (plan.taps(), Vectors::new());
     let film = plan.channels * plan.output_len();
     y.par_chunks_mut(film.max(1)).zip(pixels.par_chunks(plan.channels * plan.input_len())).for_each(|(y, x)| {
         let mut phases = vec![0.0; plan.phases() * plan.phase];
         let mut sum = vec![0.0; plan.run];
         let planes = y.chunks_mut(plan.output_len()).zip(x.chunks(plan.input_len()));
         for ((y, x), weights) in planes.zip(weights.chunks(TAPS)) {
-            plan.split(x, &mut phases);
+            vectors.run(Split { plan: &plan, plane: x, phases: &mut phases });
             let shifted: [(f32, &[f32]); TAPS] = std::array::from_fn(|tap| {
                 let (phase, shift) = taps[tap];
                 (weights[tap], &phases[phase * plan.phase + shift..][..plan.run])
             });
-            weighted_sum(arch, &shifted, &mut sum);
+            weighted_sum(vectors, &shifted, &mut sum);
             for (row, run) in y.chunks_mut(width).zip(sum.chunks(plan.pitch)) {
                 row.copy_from_slice(&run[..width]);
             }
@@ -352,7 +386,7 @@ fn backward_film(
     of_x: &mut [f32],
     of_weight: &mut [f32],
 ) {
-    let (taps, arch) = (plan.taps(), Arch::new());
+    let (taps, vectors) = (plan.taps(), Vectors::new());
     let mut phases = vec![0.0; plan.phases() * plan.phase];
     let mut of_phases = phases.clone();
     // The run of slopes with zeros before it, for taps shifted further than others, and after it.
@@ -364,10 +398,11 @@ fn backward_film(
             to[..from.len()].copy_from_slice(from);
         }
         if wanted.weight {
-            plan.split(&x[channel * plan.input_len()..][..plan.input_len()], &mut phases);
+            let plane = &x[channel * plan.input_len()..][..plan.input_len()];
+            vectors.run(Split { plan, plane, phases: &mut phases });
             let runs = std::array::from_fn(|tap| &phases[taps[tap].0 * plan.phase + taps[tap].1..][..plan.run]);
             let sums = &mut of_weight[channel * TAPS..][..TAPS];
-            arch.dispatch(Products { runs, other: &run[lead..][..plan.run], sums });
+            vectors.run(Products { runs, other: &run[lead..][..plan.run], sums });
         }
         if wanted.x {
             for phase in 0..plan.phases() {
@@ -377,9 +412,10 @@ fn backward_film(
                     shifted[count] = (weights[tap], &run[lead - shift..][..plan.phase]);
                     count += 1;
                 }
-                weighted_sum(arch, &shifted[..count], &mut of_phases[phase * plan.phase..][..plan.phase]);
+                weighted_sum(vectors, &shifted[..count], &mut of_phases[phase * plan.phase..][..plan.phase]);
             }
-            plan.join(&of_phases, &mut of_x[channel * plan.input_len()..][..plan.input_len()]);
+            let plane = &mut of_x[channel * plan.input_len()..][..plan.input_len()];
+            vectors.run(Join { plan, phases: &of_phases, plane });
         }
     }
 }

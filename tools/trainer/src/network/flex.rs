@@ -1,7 +1,39 @@
-//! Plain memory of the CPU backend's tensors, for operators of our own.
+//! Plain memory of the CPU backend's tensors and the processor's vectors, for operators of our own.
 
 use burn::tensor::{DType, TensorData};
 use burn_flex::FlexTensor;
+#[cfg(target_arch = "x86_64")]
+use pulp::x86::V3;
+use pulp::{Arch, WithSimd};
+
+/// The widest vectors of this processor. `pulp`'s own choice knows AVX-512 here and nothing between that and none, as
+/// AVX2 is a feature of it that would be turned on for every crate that uses it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Vectors {
+    widest: Arch,
+    #[cfg(target_arch = "x86_64")]
+    avx2: Option<V3>,
+}
+
+impl Vectors {
+    pub(super) fn new() -> Self {
+        Self {
+            widest: Arch::new(),
+            #[cfg(target_arch = "x86_64")]
+            avx2: V3::try_new(),
+        }
+    }
+
+    /// Runs `work` with them. Only what is inlined into its `with_simd` is compiled for them: closures and functions
+    /// that are not marked so may stay behind.
+    pub(super) fn run<W: WithSimd>(self, work: W) -> W::Output {
+        #[cfg(target_arch = "x86_64")]
+        if let (Arch::Scalar, Some(avx2)) = (self.widest, self.avx2) {
+            return pulp::Simd::vectorize(avx2, work);
+        }
+        self.widest.dispatch(work)
+    }
+}
 
 /// Contiguous, single precision.
 ///

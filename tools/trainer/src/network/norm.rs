@@ -13,10 +13,10 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
-use pulp::Arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::flex::{made, plain};
+use super::flex::{Vectors, made, plain};
 
 /// Sums are kept in this many parts, so that vectors of any width can make them.
 const LANES: usize = 16;
@@ -137,17 +137,25 @@ struct Moments {
     squares: f64,
 }
 
-impl Moments {
-    fn of(arch: Arch, plane: &[f32]) -> Self {
-        let count = plane.len() as f64;
-        let mean = arch.dispatch(|| sum(plane, |x| x)) / count;
+/// The moments of a plane.
+struct MomentsOf<'a>(&'a [f32]);
+
+impl WithSimd for MomentsOf<'_> {
+    type Output = Moments;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Moments {
+        let count = self.0.len() as f64;
+        let mean = sum(self.0, |x| x) / count;
         let around = mean as f32;
-        let squares = arch.dispatch(|| sum(plane, |x| (x - around) * (x - around)));
+        let squares = sum(self.0, |x| (x - around) * (x - around));
         // The mean in single precision is off by a little: the squares are around that one.
         let off = mean - f64::from(around);
-        Self { count, mean, squares: squares - count * off * off }
+        Moments { count, mean, squares: squares - count * off * off }
     }
+}
 
+impl Moments {
     fn join(self, other: Self) -> Self {
         let count = self.count + other.count;
         if count == 0.0 {
@@ -180,15 +188,41 @@ fn sum(plane: &[f32], f: impl Fn(f32) -> f32) -> f64 {
     total + rest.iter().map(|x| f64::from(f(*x))).sum::<f64>()
 }
 
+/// Writes the values of a plane.
+struct Normalised<'a> {
+    y: &'a mut [f32],
+    x: &'a [f32],
+    channel: Channel,
+    clip: bool,
+}
+
+impl WithSimd for Normalised<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Channel { scale, shift, .. } = self.channel;
+        if self.clip {
+            for (y, x) in self.y.iter_mut().zip(self.x) {
+                *y = (x * scale + shift).clamp(0.0, SIX);
+            }
+        } else {
+            for (y, x) in self.y.iter_mut().zip(self.x) {
+                *y = x * scale + shift;
+            }
+        }
+    }
+}
+
 fn forward(x: &FlexTensor, gamma: &FlexTensor, beta: &FlexTensor, how: How) -> Done {
     let (gamma, beta) = (plain(gamma), plain(beta));
     let [films, width, height, columns] = x.layout().shape().dims();
     let plane = height * columns;
-    let (pixels, arch) = (x.storage::<f32>(), Arch::new());
+    let (pixels, vectors) = (x.storage::<f32>(), Vectors::new());
     // By film, then joined in their order: the same result with any number of threads.
     let by_film: Vec<Vec<Moments>> = pixels
         .par_chunks(width * plane)
-        .map(|film| film.chunks(plane).map(|plane| Moments::of(arch, plane)).collect())
+        .map(|film| film.chunks(plane).map(|plane| vectors.run(MomentsOf(plane))).collect())
         .collect();
     let moments = by_film.into_iter().fold(vec![Moments::default(); width], |all, film| {
         all.into_iter().zip(film).map(|(all, one)| all.join(one)).collect()
@@ -212,14 +246,7 @@ fn forward(x: &FlexTensor, gamma: &FlexTensor, beta: &FlexTensor, how: How) -> D
     let mut y = vec![0.0; pixels.len()];
     y.par_chunks_mut(width * plane).zip(pixels.par_chunks(width * plane)).for_each(|(y, x)| {
         for ((y, x), channel) in y.chunks_mut(plane).zip(x.chunks(plane)).zip(&channels) {
-            let Channel { scale, shift, .. } = *channel;
-            arch.dispatch(|| {
-                if how.clip {
-                    y.iter_mut().zip(x).for_each(|(y, x)| *y = (x * scale + shift).clamp(0.0, SIX));
-                } else {
-                    y.iter_mut().zip(x).for_each(|(y, x)| *y = x * scale + shift);
-                }
-            });
+            vectors.run(Normalised { y, x, channel: *channel, clip: how.clip });
         }
     });
     Done {
@@ -230,49 +257,96 @@ fn forward(x: &FlexTensor, gamma: &FlexTensor, beta: &FlexTensor, how: How) -> D
     }
 }
 
-/// `Σ slope` and `Σ slope · (x − mean)`, of those that were not clipped.
-#[inline(always)]
-fn slopes_of(x: &[f32], slopes: &[f32], channel: Channel, clip: bool) -> [f64; 2] {
-    let one = |x: f32, slope: f32| {
-        let z = x * channel.scale + channel.shift;
-        let slope = if !clip || (z > 0.0 && z < SIX) { slope } else { 0.0 };
-        (slope, slope * (x - channel.mean))
-    };
-    let ((xs, x_rest), (slopes, slope_rest)) = (x.as_chunks::<LANES>(), slopes.as_chunks::<LANES>());
-    let mut totals = [0.0; 2];
-    for (xs, slopes) in xs.chunks(256).zip(slopes.chunks(256)) {
-        let (mut plain, mut product) = ([0.0f32; LANES], [0.0f32; LANES]);
-        for (x, slope) in xs.iter().zip(slopes) {
-            for lane in 0..LANES {
-                let (a, b) = one(x[lane], slope[lane]);
-                plain[lane] += a;
-                product[lane] += b;
+impl Channel {
+    /// The slope before the clipping: that behind it, where the value was not clipped.
+    #[inline(always)]
+    fn slope<const CLIP: bool>(&self, x: f32, slope: f32) -> f32 {
+        let z = x * self.scale + self.shift;
+        // No short cut: both comparisons are made, so that vectors can make them.
+        if !CLIP | ((z > 0.0) & (z < SIX)) { slope } else { 0.0 }
+    }
+}
+
+/// `Σ slope` and `Σ slope · (x − mean)` of a plane, of those that were not clipped.
+struct SlopesOf<'a, const CLIP: bool> {
+    x: &'a [f32],
+    slopes: &'a [f32],
+    channel: Channel,
+}
+
+impl<const CLIP: bool> WithSimd for SlopesOf<'_, CLIP> {
+    type Output = [f64; 2];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> [f64; 2] {
+        let channel = self.channel;
+        let ((xs, x_rest), (slopes, slope_rest)) = (self.x.as_chunks::<LANES>(), self.slopes.as_chunks::<LANES>());
+        let mut totals = [0.0; 2];
+        for (xs, slopes) in xs.chunks(256).zip(slopes.chunks(256)) {
+            let (mut plain, mut product) = ([0.0f32; LANES], [0.0f32; LANES]);
+            for (x, slope) in xs.iter().zip(slopes) {
+                for lane in 0..LANES {
+                    let slope = channel.slope::<CLIP>(x[lane], slope[lane]);
+                    plain[lane] += slope;
+                    product[lane] += slope * (x[lane] - channel.mean);
+                }
             }
+            totals[0] += plain.iter().map(|lane| f64::from(*lane)).sum::<f64>();
+            totals[1] += product.iter().map(|lane| f64::from(*lane)).sum::<f64>();
         }
-        totals[0] += plain.iter().map(|lane| f64::from(*lane)).sum::<f64>();
-        totals[1] += product.iter().map(|lane| f64::from(*lane)).sum::<f64>();
+        for (x, slope) in x_rest.iter().zip(slope_rest) {
+            let slope = channel.slope::<CLIP>(*x, *slope);
+            totals[0] += f64::from(slope);
+            totals[1] += f64::from(slope * (x - channel.mean));
+        }
+        totals
     }
-    for (x, slope) in x_rest.iter().zip(slope_rest) {
-        let (a, b) = one(*x, *slope);
-        totals[0] += f64::from(a);
-        totals[1] += f64::from(b);
+}
+
+/// Writes the gradient of a plane: `γ/σ · (slope − mean of the slopes − (x − μ)/σ² · mean of slope · (x − μ))`.
+struct GradientOf<'a, const CLIP: bool> {
+    to: &'a mut [f32],
+    x: &'a [f32],
+    slopes: &'a [f32],
+    channel: Channel,
+    /// Mean of the slopes.
+    average: f32,
+    /// Mean of slope · (x − μ), over the variance.
+    tilt: f32,
+}
+
+impl<const CLIP: bool> WithSimd for GradientOf<'_, CLIP> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { to, x, slopes, channel, average, tilt } = self;
+        let (factor, mean) = (channel.gamma * channel.inverse, channel.mean);
+        for ((to, x), slope) in to.iter_mut().zip(x).zip(slopes) {
+            *to = factor * (channel.slope::<CLIP>(*x, *slope) - average - (x - mean) * tilt);
+        }
     }
-    totals
 }
 
 /// Gradients of the input, gamma and beta.
 fn backward(state: &State, slopes: &FlexTensor) -> [FlexTensor; 3] {
-    let State { x, channels, how } = state;
+    if state.how.clip { gradients::<true>(state, slopes) } else { gradients::<false>(state, slopes) }
+}
+
+fn gradients<const CLIP: bool>(state: &State, slopes: &FlexTensor) -> [FlexTensor; 3] {
+    let State { x, channels, .. } = state;
     let slopes = plain(slopes);
     let [films, width, height, columns] = x.layout().shape().dims();
-    let (plane, clip, arch) = (height * columns, how.clip, Arch::new());
+    let (plane, vectors) = (height * columns, Vectors::new());
     let (pixels, slopes) = (x.storage::<f32>(), slopes.storage::<f32>());
     let by_film: Vec<Vec<[f64; 2]>> = pixels
         .par_chunks(width * plane)
         .zip(slopes.par_chunks(width * plane))
         .map(|(x, slopes)| {
             let planes = x.chunks(plane).zip(slopes.chunks(plane)).zip(channels);
-            planes.map(|((x, slopes), channel)| arch.dispatch(|| slopes_of(x, slopes, *channel, clip))).collect()
+            let sums =
+                planes.map(|((x, slopes), channel)| vectors.run(SlopesOf::<CLIP> { x, slopes, channel: *channel }));
+            sums.collect()
         })
         .collect();
     let sums = by_film.into_iter().fold(vec![[0.0; 2]; width], |all, film| {
@@ -284,18 +358,9 @@ fn backward(state: &State, slopes: &FlexTensor) -> [FlexTensor; 3] {
     chunks.zip(pixels.par_chunks(width * plane)).zip(slopes.par_chunks(width * plane)).for_each(|((to, x), slopes)| {
         let planes = to.chunks_mut(plane).zip(x.chunks(plane)).zip(slopes.chunks(plane));
         for (((to, x), slopes), (channel, sums)) in planes.zip(channels.iter().zip(&sums)) {
-            let Channel { mean, inverse, gamma, scale, shift } = *channel;
-            // γ/σ · (slope − mean of the slopes − (x − μ)/σ² · mean of slope · (x − μ))
             let average = (sums[0] / count) as f32;
-            let tilt = (sums[1] / count * f64::from(inverse) * f64::from(inverse)) as f32;
-            let factor = gamma * inverse;
-            arch.dispatch(|| {
-                for ((to, x), slope) in to.iter_mut().zip(x).zip(slopes) {
-                    let z = x * scale + shift;
-                    let slope = if !clip || (z > 0.0 && z < SIX) { *slope } else { 0.0 };
-                    *to = factor * (slope - average - (x - mean) * tilt);
-                }
-            });
+            let tilt = (sums[1] / count * f64::from(channel.inverse) * f64::from(channel.inverse)) as f32;
+            vectors.run(GradientOf::<CLIP> { to, x, slopes, channel: *channel, average, tilt });
         }
     });
     let of_gamma = sums.iter().zip(channels).map(|(sums, channel)| (sums[1] * f64::from(channel.inverse)) as f32);
