@@ -1,13 +1,16 @@
-//! `lightbox journal`: shows, checks and exports the record of readings. Ends with 0, or with 1 and why.
+//! `lightbox journal`: shows, checks, exports and sends the record of readings. Ends with 0, or with 1 and why.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use lightbox::adapters::dicom::report::{ReportError, write_report};
+use lightbox::adapters::archive::{Archive, ArchiveError, Films, age_s};
+use lightbox::adapters::dicom::derived::{Derived, DerivedError, Shown};
+use lightbox::config::{ConfigError, Sending};
+use lightbox::domain::What;
 use lightbox::record::{
-    ExportError, Journal, JournalError, Recorded, rfc3339, write_csv, write_fhir, write_json_lines,
+    ExportError, Journal, JournalError, QueueState, Queued, Recorded, rfc3339, write_csv, write_fhir, write_json_lines,
 };
 use serde_json::json;
 
@@ -42,18 +45,51 @@ pub(crate) enum JournalCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Writes every reading as a table, as JSON, as FHIR or as DICOM reports
+    /// Writes every reading as a table, as JSON, as FHIR, as DICOM reports or as DICOM pictures
     Export {
         #[command(flatten)]
         journal: Named,
-        /// csv (RFC 4180), json (an object a line), fhir (R4: one Bundle), dicom-sr (a structured report for each)
+        /// csv (RFC 4180), json (an object a line), fhir (R4: one Bundle), dicom-sr (a structured report for each),
+        /// dicom-sc (a picture of the verdict's screen for each)
         #[arg(long, value_enum)]
         format: Format,
-        /// Where to: a file, for dicom-sr a folder that exists [default: standard output, not for dicom-sr]
+        /// Where to: a file, for DICOM a folder that exists [default: standard output, not for DICOM]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// For dicom-sc: the spool in which films are looked for [default: pictures are without their films]
+        #[arg(long, value_name = "FOLDER")]
+        spool: Option<PathBuf>,
+        /// For dicom-sc: what the time in the pictures is ahead of UTC, in minutes
+        #[arg(long, value_name = "MINUTES", default_value_t = 0, allow_negative_numbers = true,
+            value_parser = clap::value_parser!(i32).range(-720..=840))]
+        utc_offset_min: i32,
+    },
+    /// Lists the objects that wait to be sent to the archive, and those that it refused for good
+    Queue {
+        #[command(flatten)]
+        journal: Named,
+        /// One JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+        /// Also those that the archive has taken
+        #[arg(long)]
+        all: bool,
+    },
+    /// Sends now what waits for the archive
+    ///
+    /// A kiosk or listener that runs sends by itself; nothing happens where both do: the archive keeps an object once.
+    /// Exit status: 0 when the archive has everything, 1 when something waits or was refused for good, or cannot be sent.
+    Send {
+        /// The board file, or the configuration of `lightbox listen`: it names archive and journal
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Send what was refused for good once more, too
+        #[arg(long)]
+        failed: bool,
     },
     /// Takes out the oldest readings until N are left; the chain stays whole
+    ///
+    /// It stops at the first reading of which an object waits to be sent to the archive.
     Retain {
         #[command(flatten)]
         journal: Named,
@@ -62,12 +98,18 @@ pub(crate) enum JournalCommand {
         keep: u64,
     },
     /// Erases who was on the films, of the readings up to a number; what was read stays, and the chain whole
+    ///
+    /// Readings of which an object waits to be sent to the archive keep theirs, unless it is withdrawn.
+    /// Exit status: 0 when all are erased, 1 when some are kept.
     Erase {
         #[command(flatten)]
         journal: Named,
         /// The last reading concerned
         #[arg(long, value_name = "NUMBER")]
         up_to: i64,
+        /// Take what waits to be sent of these readings out of the queue: it will never be sent
+        #[arg(long)]
+        withdraw: bool,
     },
 }
 
@@ -85,6 +127,18 @@ pub(crate) enum Format {
     Json,
     Fhir,
     DicomSr,
+    DicomSc,
+}
+
+impl Format {
+    /// The DICOM object of which it is a file for each reading.
+    fn dicom(self) -> Option<What> {
+        match self {
+            Self::DicomSr => Some(What::Report),
+            Self::DicomSc => Some(What::Capture),
+            Self::Csv | Self::Json | Self::Fhir => None,
+        }
+    }
 }
 
 /// Why a command ended with 1.
@@ -96,10 +150,14 @@ enum Failure {
     NoReading(i64),
     #[error("cannot write {path}: {source}", path = path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("--format dicom-sr writes files: name a folder for them with --out")]
+    #[error("--format dicom-sr and dicom-sc write files: name a folder for them with --out")]
     NoFolder,
     #[error("{0}")]
-    Report(#[from] ReportError),
+    Derived(#[from] DerivedError),
+    #[error("{0}")]
+    Archive(#[from] ArchiveError),
+    #[error("{0}")]
+    Config(#[from] ConfigError),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }
@@ -140,13 +198,16 @@ fn try_run(command: &JournalCommand) -> Result<ExitCode, Failure> {
             show(&mut out, &row)?;
         }
         JournalCommand::Verify { journal, json } => return verify(&mut out, journal, *json),
-        JournalCommand::Export { journal, format, out: path } => {
+        JournalCommand::Export { journal, format, out: path, spool, utc_offset_min } => {
             let journal = Journal::open(&journal.journal)?;
-            match path {
-                None if matches!(format, Format::DicomSr) => return Err(Failure::NoFolder),
-                Some(folder) if matches!(format, Format::DicomSr) => write_reports(&journal, folder, &mut out)?,
-                None => export(&journal, *format, &mut out)?,
-                Some(path) => {
+            match (path, format.dicom()) {
+                (None, Some(_)) => return Err(Failure::NoFolder),
+                (Some(folder), Some(what)) => {
+                    let mut films = spool.as_deref().map(Films::in_spool);
+                    write_objects(&journal, folder, what, &mut films, utc_offset_min * 60, &mut out)?;
+                }
+                (None, None) => export(&journal, *format, &mut out)?,
+                (Some(path), None) => {
                     let failed = |source| Failure::Write { path: path.clone(), source };
                     let mut file = BufWriter::new(File::create(path).map_err(failed)?);
                     export(&journal, *format, &mut file)?;
@@ -158,10 +219,24 @@ fn try_run(command: &JournalCommand) -> Result<ExitCode, Failure> {
             let removed = Journal::open(&journal.journal)?.retain(*keep)?;
             writeln!(out, "{removed} taken out")?;
         }
-        JournalCommand::Erase { journal, up_to } => {
-            let erased = Journal::open(&journal.journal)?.erase_identities(*up_to)?;
-            writeln!(out, "identifiers of {erased} erased")?;
+        JournalCommand::Erase { journal, up_to, withdraw } => {
+            let erased = Journal::open(&journal.journal)?.erase_identities(*up_to, *withdraw)?;
+            writeln!(out, "identifiers of {} erased", erased.erased)?;
+            if erased.waiting > 0 {
+                let waiting = erased.waiting;
+                writeln!(
+                    out,
+                    "identifiers of {waiting} kept: objects of theirs wait to be sent (--withdraw erases them)"
+                )?;
+                out.flush()?;
+                return Ok(ExitCode::FAILURE);
+            }
         }
+        JournalCommand::Queue { journal, json, all } => {
+            let journal = Journal::open(&journal.journal)?;
+            queue(&mut out, &journal, *json, *all)?;
+        }
+        JournalCommand::Send { config, failed } => return send(&mut out, config, *failed),
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
@@ -200,21 +275,80 @@ fn export(journal: &Journal, format: Format, out: &mut impl Write) -> Result<(),
         Format::Csv => Ok(write_csv(out, journal)?),
         Format::Json => journal.for_each(|row| Ok::<(), Failure>(write_json_lines(out, &[row])?)),
         Format::Fhir => Ok(write_fhir(out, journal)?),
-        Format::DicomSr => Err(Failure::NoFolder),
+        Format::DicomSr | Format::DicomSc => Err(Failure::NoFolder),
     }
 }
 
 /// A file for each reading, named after its number; one that is there is written anew, with the same bytes.
-fn write_reports(journal: &Journal, folder: &Path, out: &mut impl Write) -> Result<(), Failure> {
+fn write_objects(
+    journal: &Journal,
+    folder: &Path,
+    what: What,
+    films: &mut Option<Films<'_>>,
+    utc_offset_s: i32,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let name = match what {
+        What::Report => "reading",
+        What::Capture => "capture",
+    };
     journal.for_each(|row| {
-        let path = folder.join(format!("reading-{:06}.dcm", row.sequence));
+        let path = folder.join(format!("{name}-{:06}.dcm", row.sequence));
         let failed = |source| Failure::Write { path: path.clone(), source };
         let mut bytes = Vec::new();
-        write_report(&mut bytes, &row)?;
+        let film = films.as_mut().filter(|_| what == What::Capture).and_then(|films| films.of(&row));
+        Derived::of(&row, what, Shown { film: film.as_ref(), utc_offset_s })?.write_file(&mut bytes)?;
         let mut file = File::create(&path).map_err(failed)?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
         Ok(writeln!(out, "{}", path.display())?)
     })
+}
+
+/// Sends what waits, and says what came of it.
+fn send(out: &mut impl Write, config: &Path, failed: bool) -> Result<ExitCode, Failure> {
+    let sending = Sending::read(config)?;
+    if failed {
+        let again = Journal::open(&sending.journal)?.queue_failed_again()?;
+        writeln!(out, "{again} that were refused are sent once more")?;
+    }
+    let archive = Archive::new(sending.archive, &sending.journal, &sending.spool, sending.utc_offset_s);
+    let round = archive.send_all()?;
+    let refused = archive.figures().failed;
+    writeln!(out, "{} sent, {} wait, {refused} refused for good", round.sent, round.left)?;
+    out.flush()?;
+    if let Some(trouble) = round.trouble {
+        eprintln!("lightbox: archive: {trouble}");
+    }
+    Ok(if round.left == 0 && refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn queue(out: &mut impl Write, journal: &Journal, json: bool, all: bool) -> Result<(), Failure> {
+    let objects = journal.queue(None)?.into_iter().filter(|object| all || object.state != QueueState::Sent);
+    let objects: Vec<Queued> = objects.collect();
+    for object in &objects {
+        let status = object.status.map(|status| format!("{status:04X}"));
+        if json {
+            let line = json!({"sequence": object.sequence, "what": object.what.name(), "state": object.state.name(),
+                "sop_instance_uid": object.sop_uid, "attempts": object.attempts,
+                "queued_at": rfc3339(object.queued_unix_ms), "tried_at": object.tried_unix_ms.map(rfc3339),
+                "status": status, "told": object.told});
+            writeln!(out, "{line}")?;
+        } else {
+            let (number, what, state) = (object.sequence, object.what.name(), object.state.name());
+            let told = object.told.as_deref().unwrap_or_default();
+            let queued = rfc3339(object.queued_unix_ms);
+            writeln!(out, "{number:>7}  {what:<7}  {state:<6}  {queued}  tries {:<3}  {told}", object.attempts)?;
+        }
+    }
+    if !json {
+        let figures = journal.queue_figures()?;
+        let oldest = age_s(&figures).map_or_else(String::new, |seconds| format!(", the oldest for {seconds} s"));
+        writeln!(out, "{} wait{oldest}; {} refused for good; {} sent", figures.waiting, figures.failed, figures.sent)?;
+        if let Some(told) = figures.told {
+            writeln!(out, "the archive was not reached {} times: {told}", figures.tries)?;
+        }
+    }
+    Ok(())
 }
 
 fn when(row: &Recorded) -> String {

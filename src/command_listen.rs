@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lightbox::adapters::archive::{self, Archive};
 use lightbox::adapters::file::Limits;
 use lightbox::adapters::folders::FolderSource;
 use lightbox::adapters::json_lines;
@@ -25,9 +26,10 @@ use lightbox::app;
 use lightbox::config::{self, Config, ModelsConfig, ReadConfig};
 use lightbox::domain::{Doubt, Verdict};
 use lightbox::engine::EngineOptions;
-use lightbox::models::{self, Device, Next, Serving};
+use lightbox::models::{self, Device, Next, Serving, entry_of};
 use lightbox::pipeline::film;
 use lightbox::ports::Panel;
+use lightbox::record::Journal;
 
 use super::{Failure, default_threads, draw, timing};
 
@@ -53,9 +55,10 @@ pub(crate) fn help() -> String {
 }
 
 pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
-    let Config { listener: peers, spool, read, folders, models, camera } = Config::read(&arguments.config)?;
+    let Config { listener: peers, spool, read, folders, models, camera, archive } = Config::read(&arguments.config)?;
     if arguments.check {
         listener::check_files(&peers).map_err(ListenerError::from)?;
+        archive::check_files(archive.as_ref()).map_err(ListenerError::from)?;
         println!("{}: can be used", arguments.config.display());
         return Ok(());
     }
@@ -70,6 +73,8 @@ pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
     if let Err(short) = spool.check_space() {
         log::warn!("nothing will be taken: {short}");
     }
+    let journal = read.as_ref().and_then(|read| read.journal.clone());
+    let archive = archive.zip(journal).map(|(archive, journal)| Archive::new(archive, &journal, &folder, 0));
     let reader = read.map(|read| Reader::open(read, &models)).transpose()?;
     let ae_title = peers.ae_title.clone();
     let secured = if peers.tls.is_some() { " through TLS" } else { "" };
@@ -80,7 +85,11 @@ pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
     Ok(thread::scope(|scope| {
         if let Some(mut reader) = reader {
             let (spool, ending) = (&spool, &ending);
-            scope.spawn(move || or_end("reader", || reader.read_until(spool, ending)));
+            let archive = archive.as_ref();
+            scope.spawn(move || or_end("reader", || reader.read_until(spool, archive, ending)));
+        }
+        if let Some(archive) = &archive {
+            scope.spawn(move || or_end("sender to the archive", || archive.run()));
         }
         for config in folders {
             let (spool, ending) = (&spool, &ending);
@@ -89,6 +98,9 @@ pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
         }
         let ended = listener.run(&spool, &stop);
         ending.store(true, Ordering::Relaxed);
+        if let Some(archive) = &archive {
+            archive.close();
+        }
         ended
     })?)
 }
@@ -111,6 +123,10 @@ struct Reader {
     wall: Wall,
     readings: Readings,
     screens: Option<PathBuf>,
+    journal: Option<Journal>,
+    keep_identity: bool,
+    /// The first unread film may have been written down already.
+    doubtful: bool,
 }
 
 impl Reader {
@@ -125,17 +141,23 @@ impl Reader {
             made.map_err(|source| Failure::Screens { path: screens.clone(), source })?;
         }
         let readings = Readings::open(&config.readings)?;
+        let journal = config.journal.as_deref().map(Journal::open_or_create).transpose()?;
+        if let Some(Err(broken)) = journal.as_ref().map(Journal::verify).transpose()? {
+            log::error!("the journal is broken at {broken}");
+        }
         let confinement = wall.confinement()?;
         if confinement.is_bare() {
             log::warn!("this kernel has neither seccomp nor landlock: files are decoded behind limits alone");
         }
-        Ok(Self { serving, named: config.model, device, wall, readings, screens: config.screens })
+        let (named, screens, keep_identity) = (config.model, config.screens, config.keep_identity);
+        Ok(Self { serving, named, device, wall, readings, screens, journal, keep_identity, doubtful: true })
     }
 
-    fn read_until(&mut self, spool: &Spool, ending: &AtomicBool) {
+    fn read_until(&mut self, spool: &Spool, archive: Option<&Archive>, ending: &AtomicBool) {
         while !ending.load(Ordering::Relaxed) {
             let Some((stored, path)) = spool.wait_for_unread(LOOK) else { continue };
-            if let Err(failure) = self.read(spool, &stored, &path) {
+            if let Err(failure) = self.read(spool, archive, &stored, &path) {
+                self.doubtful = true;
                 log::error!("{}: {failure}; it stays unread and is tried again", path.display());
                 let pause = Instant::now();
                 while pause.elapsed() < PAUSE && !ending.load(Ordering::Relaxed) {
@@ -146,7 +168,7 @@ impl Reader {
     }
 
     /// Reads one object and takes it out of the queue.
-    fn read(&mut self, spool: &Spool, stored: &Stored, path: &Path) -> Result<(), Failure> {
+    fn read(&mut self, spool: &Spool, archive: Option<&Archive>, stored: &Stored, path: &Path) -> Result<(), Failure> {
         let name = stored.file_name();
         if self.readings.ends_with(&name) {
             // The line was durable and the program ended before the object was marked.
@@ -157,7 +179,20 @@ impl Reader {
         let acquired = if stored.is_photograph() { acquired.and_then(film::develop) } else { acquired };
         let decode = start.elapsed();
         let remarks = acquired.as_ref().map_or_else(|_| Vec::new(), |acquired| acquired.remarks.clone());
+        let identity = acquired.as_ref().ok().and_then(|acquired| acquired.identity.clone());
         let screened = app::screen(acquired, self.serving.model.manifest(), &mut self.serving.classifier);
+        if let Some(journal) = &mut self.journal
+            // It may have been written down before the program ended, and not yet have got its line.
+            && (!self.doubtful || journal.find_image(&name)?.is_none())
+        {
+            let kept = identity.filter(|_| self.keep_identity);
+            let entry = entry_of(stored, path, &screened.reading, remarks.clone(), kept, &self.serving.model);
+            let wanted = archive.map_or(&[][..], |archive| archive.wanted(entry.identity.as_ref()));
+            journal.append_to_send(&entry, wanted)?;
+            if let Some(archive) = archive {
+                archive.ring();
+            }
+        }
         let since_received = spool.arrival(stored).map(|arrival| arrival.elapsed());
         let timing = timing(decode, &screened, start.elapsed(), since_received);
         if let Some(screens) = &self.screens {
@@ -167,6 +202,7 @@ impl Reader {
         let line = json_lines::line(&name, &screened.reading, &remarks, &self.serving.model, timing)?;
         self.readings.append(&name, &line)?;
         spool.mark_read(stored)?;
+        self.doubtful = false;
         let verdict = &screened.reading.verdict;
         let reason = verdict.reason().map_or_else(String::new, |reason| format!(" ({reason})"));
         let since =

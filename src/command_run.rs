@@ -29,7 +29,7 @@ pub(crate) enum BoardCommand {
 pub(crate) fn help() -> String {
     format!(
         "An example of a board file; keys behind # have these values by default.\n\n{}\nDevices:\n\n{}\nThe network is as \
-        in `lightbox listen --help`: [listener], [[listener.peers]], [limits].",
+        in `lightbox listen --help`: [listener], [[listener.peers]], [limits], and the archive: [pacs].",
         config::BOARD_EXAMPLE,
         config::DEVICES_EXAMPLE
     )

@@ -1,29 +1,43 @@
 //! `docs/conformance.md` is made from the tables that the listener uses. `LIGHTBOX_BLESS=1 cargo test --test
 //! conformance` writes it anew.
-#![cfg(feature = "intake")]
+#![cfg(feature = "device")]
 
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use lightbox::adapters::archive::{
+    ANSWER, ASSOCIATION, CONNECT, LONGEST_PAUSE, NETWORK, PDU_BYTES, STATUSES, transfer_syntaxes,
+};
 use lightbox::adapters::dicom::TRANSFER_SYNTAXES;
+use lightbox::adapters::dicom::derived::class_of;
 use lightbox::adapters::listener::{
     CIPHER_SUITES, IMPLEMENTATION_CLASS_UID, STORAGE_CLASSES, STORAGE_COMMITMENT, Status, VERIFICATION,
 };
 use lightbox::config::Limits;
+use lightbox::domain::What;
+use lightbox::record::QueueState;
 
 fn statement() -> String {
     let limits = Limits::default();
     let mut text = String::from(
         "# DICOM conformance statement\n\n\
          Made from the tables that the program uses by `tests/conformance.rs`; do not edit.\n\n\
-         `lightbox listen` is one application entity. It accepts associations; it asks for one only to report on storage\n\
-         commitment to a peer whose address is configured (`report_to`).\n\n\
+         `lightbox listen` and `lightbox run` are one application entity. It accepts associations; it asks for one to report\n\
+         on storage commitment to a peer whose address is configured (`report_to`), and to send reports and captures of\n\
+         readings to the archive that is configured (`[pacs]`), also by `lightbox journal send`.\n\n\
          ## Services\n\n\
          | SOP class | UID | role |\n|---|---|---|\n",
     );
     for class in [&VERIFICATION].into_iter().chain(&STORAGE_CLASSES).chain([&STORAGE_COMMITMENT]) {
         writeln!(text, "| {} | {} | SCP |", class.name, class.uid).expect("written to memory");
+    }
+    for what in What::ALL {
+        let name = match what {
+            What::Report => "Comprehensive SR Storage",
+            What::Capture => "Secondary Capture Image Storage",
+        };
+        writeln!(text, "| {name} | {} | SCU |", class_of(what)).expect("written to memory");
     }
     text += "\nEverything else is refused in negotiation. Storage is level 2 (full): every attribute is kept as it came, and\n\
              nothing is coerced. An object is answered \"success\" when its file and its place in the queue are flushed to\n\
@@ -52,7 +66,7 @@ fn statement() -> String {
     }
     write!(
         text,
-        "\nWhat is refused is named in the Error Comment (0000,0902).\n\n\
+        "\nWhat is refused is named in the Error Comment (0000,0902).\n\n{}\
          ## Associations\n\n\
          | | default |\n|---|---|\n\
          | calling and called AE titles | compared with the configuration; others are rejected (1/3, 1/7) |\n\
@@ -75,8 +89,10 @@ fn statement() -> String {
          Transport Connection Profile has it (PS3.15): versions 1.3 and 1.2, nothing older. Peers have to show a certificate\n\
          that was signed under the configured CA and is valid at the time of the device's clock; that of a peer which is\n\
          called has to name its address. Certificates are looked at anew for every association: sessions are not resumed.\n\
-         There are no revocation lists. The handshake has to be done within the time for the association request.\n\n\
+         There are no revocation lists. The handshake has to be done within the time for the association request. With\n\
+         `[pacs.tls]` all this holds for the archive, too, whose certificate has to be for its address or name.\n\n\
          Cipher suites, those that are preferred first:\n\n{}",
+        sending(),
         limits.associations,
         limits.pdu_bytes,
         limits.object_bytes / 1_000_000,
@@ -87,6 +103,51 @@ fn statement() -> String {
         limits.object_timeout.as_secs(),
         limits.report_retry.as_secs(),
         CIPHER_SUITES.map(|suite| format!("- {suite}\n")).concat(),
+    )
+    .expect("written to memory");
+    text
+}
+
+/// What is sent to an archive, and what its answers lead to.
+fn sending() -> String {
+    let mut text = String::from(
+        "## Sending to an archive\n\n\
+         An object is queued in the transaction that writes its reading down, and leaves the queue once the archive has\n\
+         answered and that is written down, too: it is sent at least once, under the same SOP Instance UID each time. It\n\
+         joins the film's study. Reports refer to the film (Current Requested Procedure Evidence Sequence, IMAGE) and are\n\
+         never verified; captures are 8-bit RGB, uncompressed, 800 × 480, Conversion Type WSD.\n\n\
+         For each SOP class one presentation context is proposed, with ",
+    );
+    let syntaxes: Vec<&str> = transfer_syntaxes().iter().map(|syntax| syntax.name).collect();
+    write!(
+        text,
+        "{}.\nWhat the archive says it does not support counts as refused for good. One association is open at a time.\n\n| status | means | the object |\n|---|---|---|\n",
+        syntaxes.join(" and ")
+    )
+    .expect("written to memory");
+    for (statuses, state, meaning) in &STATUSES {
+        let (first, last) = (statuses.start(), statuses.end());
+        let range = if first == last { format!("{first:04X}") } else { format!("{first:04X} to {last:04X}") };
+        let then = match state {
+            QueueState::Sent => "is done",
+            QueueState::Waits => "is tried again",
+            QueueState::Failed => "is refused for good, and kept with the status",
+        };
+        writeln!(text, "| {range} | {meaning} | {then} |").expect("written to memory");
+    }
+    write!(
+        text,
+        "| others | | is tried again |\n\n\
+         After what did not succeed the archive is called again after `retry_s` (30 s), then after twice as long each time,\n\
+         {} s at most, each a quarter more or less by chance.\n\n\
+         | waiting for | at most |\n|---|---|\n\
+         | a connection | {} s |\n| TLS, and then the association | {} s |\n| the answer to an object | {} s |\n\
+         | a PDU that has begun | {} s |\n| largest PDU received | {PDU_BYTES} bytes |\n\n",
+        LONGEST_PAUSE.as_secs(),
+        CONNECT.as_secs(),
+        ASSOCIATION.as_secs(),
+        ANSWER.as_secs(),
+        NETWORK.as_secs(),
     )
     .expect("written to memory");
     text

@@ -140,7 +140,13 @@ fn the_fhir_bundle_is_valid_and_says_no_more_than_the_verdict() {
 
 /// The reports on every reading, by number.
 fn reports(folder: &Path) -> Vec<PathBuf> {
-    let journal = journal(folder);
+    journal(folder);
+    reports_of(folder)
+}
+
+/// The reports on the journal in that folder.
+fn reports_of(folder: &Path) -> Vec<PathBuf> {
+    let journal = folder.join("readings.db").display().to_string();
     let output = export(&journal, "dicom-sr", Some(folder));
     assert!(output.status.success(), "{}", told(&output));
     let files: Vec<PathBuf> = String::from_utf8(output.stdout).expect("UTF-8").lines().map(PathBuf::from).collect();
@@ -177,6 +183,9 @@ fn dcmtk_reads_every_report_without_a_word_against_it() {
         let complaints: Vec<_> = complaints.filter(|line| !line.contains("Character Set: ISO_IR 192")).collect();
         assert!(complaints.is_empty(), "{complaints:?}");
         assert!(text.contains("Übergröße") && text.contains("UNVERIFIED"), "{text}");
+        // The film is referred to where it is known, and among the evidence.
+        let first = file.ends_with("reading-000001.dcm");
+        assert_eq!(text.contains("<contains IMAGE:(121324,DCM,\"Source image\")=(CR image,)>"), first, "{text}");
         assert_eq!(text.contains("P_COVID19"), !file.ends_with("reading-000005.dcm"), "{text}");
     }
 }
@@ -194,10 +203,157 @@ fn orthanc_keeps_the_report_beside_the_film() {
         let again = orthanc.post("/instances", &fs::read(file).unwrap());
         assert_eq!(again["Status"], "AlreadyStored", "{again}");
     }
+    let tags = orthanc.get(&format!("/instances/{}/simplified-tags", report_of(&orthanc, &film)));
+    let referenced = &tags["CurrentRequestedProcedureEvidenceSequence"][0];
+    let of_film = orthanc.get(&format!("/instances/{}/simplified-tags", film["ID"].as_str().unwrap()));
+    assert_eq!(referenced["StudyInstanceUID"], of_film["StudyInstanceUID"]);
+    let series = &referenced["ReferencedSeriesSequence"][0];
+    assert_eq!(series["SeriesInstanceUID"], of_film["SeriesInstanceUID"]);
+    let sop = &series["ReferencedSOPSequence"][0];
+    assert_eq!(sop["ReferencedSOPInstanceUID"], of_film["SOPInstanceUID"]);
+    assert_eq!(sop["ReferencedSOPClassUID"], of_film["SOPClassUID"]);
+    let pictures = tempfile::tempdir().unwrap();
+    for (index, file) in captures(pictures.path()).iter().enumerate() {
+        let stored = orthanc.post("/instances", &fs::read(file).unwrap());
+        assert_eq!(stored["Status"], "Success", "{stored}");
+        assert_eq!(stored["ParentStudy"] == film["ParentStudy"], index == 0, "{stored}");
+    }
     let study = orthanc.get(&format!("/studies/{}/series", film["ParentStudy"].as_str().unwrap()));
     let modalities: Vec<_> =
         study.as_array().unwrap().iter().map(|series| series["MainDicomTags"]["Modality"].as_str().unwrap()).collect();
-    assert!(modalities.contains(&"SR") && modalities.len() == 2, "{modalities:?}");
+    let has = ["SR", "OT"].iter().all(|modality| modalities.contains(modality));
+    assert!(has && modalities.len() == 3, "{modalities:?}");
+}
+
+/// The report beside that film, as Orthanc calls it.
+fn report_of(orthanc: &Orthanc, film: &Value) -> String {
+    let instances = orthanc.get(&format!("/studies/{}/instances", film["ParentStudy"].as_str().unwrap()));
+    let report = instances.as_array().unwrap().iter().find(|instance| instance["ID"] != film["ID"]);
+    report.expect("a report")["ID"].as_str().unwrap().to_owned()
+}
+
+/// A picture of every reading, by number; those whose films lie in the spool show them.
+fn captures(folder: &Path) -> Vec<PathBuf> {
+    let journal = journal(folder);
+    let output = export(&journal, "dicom-sc", Some(folder));
+    assert!(output.status.success(), "{}", told(&output));
+    let files: Vec<PathBuf> = (1..=5).map(|number| folder.join(format!("capture-00000{number}.dcm"))).collect();
+    let before: Vec<_> = files.iter().map(|file| fs::read(file).expect("a capture")).collect();
+    assert!(export(&journal, "dicom-sc", Some(folder)).status.success());
+    let after: Vec<_> = files.iter().map(|file| fs::read(file).expect("a capture")).collect();
+    assert!(before == after, "the same at every export");
+    files
+}
+
+/// The picture of a DICOM file as dcmtk shows it; `None` when dcmtk is missing.
+fn shown_by_dcmtk(file: &Path) -> Option<image::RgbImage> {
+    let program =
+        ["dcm2img", "dcmj2pnm"].into_iter().find(|name| Command::new(name).arg("--version").output().is_ok())?;
+    let picture = file.with_extension("ppm");
+    let output = Command::new(program).arg("--write-raw-pnm").arg(file).arg(&picture).output().expect("it runs");
+    let output = if output.status.success() {
+        output
+    } else {
+        // Another version's name of it.
+        Command::new(program).arg("+op").arg(file).arg(&picture).output().expect("it runs")
+    };
+    assert!(output.status.success(), "{}", told(&output));
+    // A portable pixmap: magic, width, height, most, then the bytes.
+    let bytes = fs::read(&picture).expect("a picture");
+    let head = b"P6\n800 480\n255\n";
+    assert!(bytes.starts_with(head), "{:?}", &bytes[..20]);
+    image::RgbImage::from_raw(800, 480, bytes[head.len()..].to_vec())
+}
+
+/// How many shades of grey there are: a film has many.
+fn greys(picture: &image::RgbImage) -> usize {
+    let greys = picture.pixels().filter(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2]);
+    greys.map(|pixel| pixel[0]).collect::<std::collections::BTreeSet<u8>>().len()
+}
+
+#[test]
+fn dcmtk_shows_every_capture_as_the_screen_of_its_verdict() {
+    use embedded_graphics::prelude::RgbColor;
+    let folder = tempfile::tempdir().unwrap();
+    let files = captures(folder.path());
+    let verdicts = [
+        Verdict::Found(Finding::Covid19),
+        Verdict::Found(Finding::Pneumonia),
+        Verdict::Found(Finding::Normal),
+        Verdict::Indeterminate(Doubt::BetweenThresholds),
+        Verdict::Rejected(Rejection::new(Reason::LateralView, "")),
+    ];
+    for (index, (file, verdict)) in files.iter().zip(&verdicts).enumerate() {
+        let Some(picture) = shown_by_dcmtk(file) else { return missing("dcm2img or dcmj2pnm (dcmtk)") };
+        let band = lightbox::ui::theme::band(verdict);
+        assert_eq!(picture.get_pixel(1, 1).0, [band.r(), band.g(), band.b()], "{verdict:?}");
+        assert!(greys(&picture) < 64, "there is no film");
+        let dumped = told(&Command::new("dcmdump").arg("--print-all").arg(file).output().unwrap());
+        // Who is on the film stands in the first picture.
+        let burned_in = if index == 0 { "(0028,0301) CS [YES]" } else { "(0028,0301) CS [NO]" };
+        for expected in [
+            burned_in,
+            "(0008,0064) CS [WSD]",
+            "CS [DERIVED\\SECONDARY]",
+            "Research device",
+            "(0018,1016) LO [Lightbox]",
+        ] {
+            assert!(dumped.contains(expected), "{expected}: {dumped}");
+        }
+        assert_eq!(dumped.contains("(0008,2112) SQ"), index == 0, "{dumped}");
+    }
+}
+
+#[test]
+fn dciodvfy_finds_no_error_in_captures_and_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [captures(folder.path()), reports_of(folder.path())].concat();
+    if Command::new("dciodvfy").output().is_err() {
+        return missing("dciodvfy (dicom3tools)");
+    }
+    for file in files {
+        let checked = told(&Command::new("dciodvfy").arg(&file).output().unwrap());
+        let errors: Vec<_> = checked.lines().filter(|line| line.starts_with("Error")).collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}", file.display());
+    }
+}
+
+#[test]
+fn a_capture_shows_the_film_where_the_spool_still_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("spool");
+    fs::create_dir_all(spool.join("read")).unwrap();
+    let name = format!("0000000000000001-{0}-{0}.dcm", "ab".repeat(16));
+    let bytes = fs::read(film()).unwrap();
+    fs::write(spool.join("read").join(&name), &bytes).unwrap();
+    let path = folder.path().join("readings.db");
+    let mut journal = Journal::open_or_create(&path).unwrap();
+    for sha256 in [Digest::of(&bytes), Digest::of(b"another film by now")] {
+        let image = Some(Image { sha256, reference: name.clone() });
+        journal
+            .append(&Entry { image, ..entry(Verdict::Found(Finding::Normal), Some([-2.0, -1.0, 4.0]), None) })
+            .unwrap();
+    }
+    drop(journal);
+    let output = Command::new(env!("CARGO_BIN_EXE_lightbox"))
+        .args(["journal", "export", "--format", "dicom-sc", "--utc-offset-min=-210", "--journal"])
+        .arg(&path)
+        .arg("--spool")
+        .arg(&spool)
+        .arg("--out")
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    for (number, with_film) in [(1, true), (2, false)] {
+        let file = folder.path().join(format!("capture-00000{number}.dcm"));
+        let Some(picture) = shown_by_dcmtk(&file) else { return missing("dcm2img or dcmj2pnm (dcmtk)") };
+        assert_eq!(greys(&picture) > 64, with_film, "{} greys", greys(&picture));
+        let dumped = told(&Command::new("dcmdump").arg("--print-all").arg(&file).output().unwrap());
+        // A film may have a name in its pixels.
+        assert!(dumped.contains(if with_film { "(0028,0301) CS [YES]" } else { "(0028,0301) CS [NO]" }), "{dumped}");
+        assert!(dumped.contains("the time in it is UTC-03:30"), "{dumped}");
+    }
 }
 
 #[test]
@@ -205,8 +361,9 @@ fn reports_need_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let journal = journal(folder.path());
     let output = export(&journal, "dicom-sr", None);
-    let expected = "lightbox: --format dicom-sr writes files: name a folder for them with --out\n";
+    let expected = "lightbox: --format dicom-sr and dicom-sc write files: name a folder for them with --out\n";
     assert_eq!((output.status.code(), told(&output).as_str()), (Some(1), expected));
+    assert_eq!(told(&export(&journal, "dicom-sc", None)), expected);
     let output = export(&journal, "dicom-sr", Some(&folder.path().join("none")));
     assert!(!output.status.success() && told(&output).contains("cannot write "), "{}", told(&output));
 }

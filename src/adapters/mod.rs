@@ -27,6 +27,8 @@ pub mod spool;
 pub mod wall;
 
 #[cfg(feature = "device")]
+pub mod archive;
+#[cfg(feature = "device")]
 pub mod clock;
 #[cfg(feature = "device")]
 pub mod content;

@@ -197,6 +197,13 @@ impl Stored {
     }
 }
 
+/// Where the object of that file name lies in the spool in `folder`, which another program may use; `None` where it was
+/// removed or the name is none of a spool's.
+pub fn find_in(folder: &Path, file_name: &str) -> Option<PathBuf> {
+    let name = Stored::parse(file_name)?.name();
+    ["read", "unread"].map(|place| folder.join(place).join(&name)).into_iter().find(|path| path.is_file())
+}
+
 /// Whether the file at `path`, which lies in a spool, is a photograph of a film.
 pub fn is_photograph(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::archive::ArchiveTable;
 use super::devices::{DeviceTables, Devices, PanelConfig};
 use super::models::ModelsTable;
 use super::{
-    Check, ConfigError, FolderConfig, FolderTable, LimitsTable, ListenerConfig, ListenerTable, ModelsConfig,
-    SpoolConfig, SpoolTable,
+    ArchiveConfig, Check, ConfigError, FolderConfig, FolderTable, LimitsTable, ListenerConfig, ListenerTable,
+    ModelsConfig, SpoolConfig, SpoolTable,
 };
 use crate::domain::Language;
 
@@ -74,6 +75,7 @@ struct BoardFile {
     #[serde(default)]
     idle: IdleTable,
     metrics: Option<MetricsTable>,
+    pacs: Option<ArchiveTable>,
     // The devices' tables, each of them as it stands in `DeviceTables`.
     panel: super::devices::PanelTable,
     #[serde(default)]
@@ -156,6 +158,8 @@ pub struct Board {
     pub idle: Idle,
     /// Where figures for a monitoring system are written.
     pub metrics: Option<MetricsConfig>,
+    /// Where readings are sent.
+    pub archive: Option<ArchiveConfig>,
     /// What hangs on the board.
     pub devices: Devices,
 }
@@ -264,6 +268,9 @@ impl BoardFile {
             let file = check.path("metrics.file", &seen(typed.file), "file")?;
             Ok(MetricsConfig { file, every: Duration::from_secs(every) })
         });
+        let called = listener.as_ref().map(|listener| &listener.ae_title);
+        let keeps = ("site.keep_identity", site.keep_identity);
+        let archive = self.pacs.map(|pacs| pacs.usable(check, seen, called, keeps)).transpose()?;
         let devices = DeviceTables {
             panel: self.panel,
             buttons: self.buttons,
@@ -290,6 +297,7 @@ impl BoardFile {
             folders,
             idle: check.idle(&self.idle)?,
             metrics: metrics.transpose()?,
+            archive,
             devices,
         })
     }

@@ -3,6 +3,7 @@
 //! Nothing is guessed: an unknown key, a value out of its range or a peer that is not described is an error that names
 //! the key, what was found and what was expected.
 
+mod archive;
 #[cfg(feature = "device")]
 mod board;
 mod camera;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use self::archive::{ArchiveAddress, ArchiveConfig, ArchiveTls};
 #[cfg(feature = "device")]
 pub use self::board::{Board, EXAMPLE as BOARD_EXAMPLE, Idle, JournalConfig, MetricsConfig, Site};
 pub use self::camera::{CameraConfig, CameraKind};
@@ -32,11 +34,13 @@ pub use self::devices::{
 pub use self::models::ModelsConfig;
 pub use self::tls::TlsConfig;
 use crate::domain::AeTitle;
+use archive::{ArchiveTable, archive_example};
 use camera::CameraTable;
 use models::ModelsTable;
 
 /// An example with every key; `lightbox listen --help` prints it.
-pub const EXAMPLE: &str = r#"[listener]
+pub const EXAMPLE: &str = concat!(
+    r#"[listener]
 address = "0.0.0.0:11112"     # where modalities connect
 ae_title = "LIGHTBOX"         # what they call this device
 
@@ -68,6 +72,8 @@ folder = "/var/lib/lightbox/spool"
 # readings = "/var/lib/lightbox/readings.jsonl"  # a line of JSON for each object
 # screens = "/var/lib/lightbox/screens"  # a folder; without it no screens are drawn
 # model = "/usr/share/lightbox/models/released"  # in place of the device's own, see [models]
+# journal = "/var/lib/lightbox/journal.db"  # every reading is also written down in a journal
+# keep_identity = false       # who is on the film, in the journal
 
 # [camera]                    # photographs films on a light box
 # device = "/dev/video0"      # a document camera (Video4Linux); or a program that writes JPEG or PNG to its output:
@@ -94,7 +100,9 @@ folder = "/var/lib/lightbox/spool"
 # network_timeout_s = 30      # within a message
 # object_timeout_s = 600      # for one image to arrive
 # report_retry_s = 60         # until a report is tried again, then twice as long
-"#;
+"#,
+    archive_example!()
+);
 
 /// Where systems mount removable drives.
 const DRIVES: [&str; 3] = ["/media", "/run/media", "/mnt"];
@@ -144,6 +152,7 @@ struct ConfigFile {
     #[serde(default)]
     models: ModelsTable,
     camera: Option<CameraTable>,
+    pacs: Option<ArchiveTable>,
     #[serde(default)]
     limits: LimitsTable,
 }
@@ -191,6 +200,8 @@ struct ReadTable {
     readings: PathBuf,
     screens: Option<PathBuf>,
     model: Option<PathBuf>,
+    journal: Option<PathBuf>,
+    keep_identity: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -222,6 +233,8 @@ pub struct Config {
     pub models: ModelsConfig,
     /// What photographs films on a light box.
     pub camera: Option<CameraConfig>,
+    /// Where readings are sent.
+    pub archive: Option<ArchiveConfig>,
 }
 
 /// What the DICOM listener needs to know.
@@ -340,6 +353,10 @@ pub struct ReadConfig {
     pub screens: Option<PathBuf>,
     /// The model to read with, in place of the device's: a model directory or a bundle.
     pub model: Option<PathBuf>,
+    /// The journal that every reading is also written down in.
+    pub journal: Option<PathBuf>,
+    /// Whether the journal keeps who is on a film.
+    pub keep_identity: bool,
 }
 
 impl Config {
@@ -374,6 +391,7 @@ impl Config {
                 ("readings", "file", Some(&read.readings)),
                 ("screens", "folder", read.screens.as_ref()),
                 ("model", "model", read.model.as_ref()),
+                ("journal", "file", read.journal.as_ref()),
             ];
             for (name, kind, path) in paths {
                 if path.is_some_and(|path| path.as_os_str().is_empty()) {
@@ -381,10 +399,59 @@ impl Config {
                 }
             }
         }
-        let read = file.read.map(|ReadTable { readings, screens, model }| ReadConfig { readings, screens, model });
+        let read = file.read.map(|ReadTable { readings, screens, model, journal, keep_identity }| {
+            let keep_identity = keep_identity.unwrap_or(false);
+            ReadConfig { readings, screens, model, journal, keep_identity }
+        });
         let models = file.models.usable(&check)?;
         let camera = file.camera.map(|camera| check.camera(camera)).transpose()?;
-        Ok(Self { listener, spool, read, folders, models, camera })
+        let archive = file.pacs.map(|pacs| {
+            let Some(ReadConfig { journal: Some(_), keep_identity, .. }) = &read else {
+                return Err(check.refused("read.journal", "missing", "it with [pacs]: what is sent is queued there"));
+            };
+            let keeps = ("read.keep_identity", *keep_identity);
+            pacs.usable(&check, |path| path, Some(&listener.ae_title), keeps)
+        });
+        let archive = archive.transpose()?;
+        Ok(Self { listener, spool, read, folders, models, camera, archive })
+    }
+}
+
+/// What a configuration says of sending readings, be it a board file or one of `lightbox listen`.
+#[cfg(feature = "device")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// Where they are sent.
+    pub archive: ArchiveConfig,
+    /// The journal, with the queue.
+    pub journal: PathBuf,
+    /// The spool, with the films.
+    pub spool: PathBuf,
+    /// What the place's time is ahead of UTC, in seconds.
+    pub utc_offset_s: i32,
+}
+
+#[cfg(feature = "device")]
+impl Sending {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// With the key, what was found and what was expected.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        // Only a board has a panel. What is no TOML at all is told by whoever reads all of it.
+        let is_board = text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("panel"));
+        let (archive, journal, spool, utc_offset_s) = if is_board {
+            let board = Board::read(path)?;
+            (board.archive, Some(board.journal.file), board.spool.folder, board.site.utc_offset_s)
+        } else {
+            let config = Config::parse(&text, path)?;
+            (config.archive, config.read.and_then(|read| read.journal), config.spool.folder, 0)
+        };
+        let (Some(archive), Some(journal)) = (archive, journal) else {
+            return Err(Check { path }.refused("pacs", "missing", "the table [pacs]: where readings are sent"));
+        };
+        Ok(Self { archive, journal, spool, utc_offset_s })
     }
 }
 
@@ -549,7 +616,9 @@ mod tests {
         let typed: String = EXAMPLE
             .lines()
             .map(|line| line.strip_prefix("# ").unwrap_or(line))
-            .fold(String::new(), |text, line| text + line + "\n");
+            .fold(String::new(), |text, line| text + line + "\n")
+            // An archive needs it.
+            .replace("keep_identity = false", "keep_identity = true");
         let mut typed = parse(&typed).unwrap();
         assert_eq!(typed.listener.report_to("XRAY1"), Some("192.168.1.20:104".parse().unwrap()));
         typed.listener.peers[0].report_to = None;
@@ -559,6 +628,8 @@ mod tests {
         let tls = typed.listener.tls.take().unwrap();
         assert_eq!(tls.key, Path::new("/etc/lightbox/tls/device.key"));
         let read = typed.read.take().unwrap();
+        let archive = typed.archive.take().unwrap();
+        assert_eq!((archive.called.as_str(), archive.calling.as_str()), ("ARCHIVE", "LIGHTBOX"));
         let folder = typed.folders.pop().unwrap();
         assert_eq!(
             (folder.path.as_path(), folder.settle.as_secs(), folder.poll.as_secs()),
@@ -629,6 +700,12 @@ mod tests {
             "l.toml: read.screens is empty, expected the path of a folder"
         );
         assert!(read("screens = 's'").contains("missing field `readings`"));
+        assert_eq!(read("readings = 'r'\njournal = ''"), "l.toml: read.journal is empty, expected the path of a file");
+        let pacs = "[pacs]\naddress = 'pacs:104'\ncalled_ae_title = 'A'";
+        let told = "l.toml: read.journal is missing, expected it with [pacs]: what is sent is queued there";
+        assert_eq!(read(&format!("readings = 'r'\n{pacs}")), told);
+        let told = read(&format!("readings = 'r'\njournal = 'j'\n{pacs}"));
+        assert!(told.starts_with("l.toml: read.keep_identity is false, expected true with [pacs]"), "{told}");
         check("# keep_free_mb = 500 ", "keep_free_mb = -1", "spool.keep_free_mb is -1, expected 0 to 1000000000");
         check("# keep_free_percent = 10 ", "keep_free_percent = 91", "spool.keep_free_percent is 91, expected 0 to 90");
         for (key, bad, range) in [

@@ -4,11 +4,8 @@ use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Luma};
 
 use crate::app::Screened;
-use crate::domain::{
-    Doubt, Finding, GreyImage, Identity, OperatingPoint, Probabilities, Reading, Reason, Rejection, SaliencyMap,
-    Verdict, Window,
-};
-use crate::record::Recorded;
+use crate::domain::{GreyImage, Identity, OperatingPoint, Reading, SaliencyMap, Verdict, Window};
+use crate::record::{Recorded, reading_of};
 
 /// One reading.
 #[derive(Clone, Debug)]
@@ -59,14 +56,7 @@ fn shrunk(image: GreyImage, longest: u32) -> GreyImage {
 impl Case {
     /// A row of the journal; `None` when it says something that this program does not know.
     pub(super) fn of(row: Recorded) -> Option<Self> {
-        let verdict = verdict_named(&row.verdict, row.reason.as_deref(), row.detail.as_deref())?;
-        let probabilities = match row.probabilities {
-            Some(kept) => Some(Probabilities::from_kept(kept)?),
-            None => None,
-        };
-        let [rule_out, rule_in, below, above] = row.operating_point.map(|line| line as f32);
-        let operating_point = OperatingPoint::new(rule_out, rule_in, below, above).ok()?;
-        let reading = Reading { verdict, probabilities, covid_positive: row.covid_positive };
+        let (reading, operating_point) = reading_of(&row)?;
         let identity = row.identity.clone();
         Some(Self { row, reading, operating_point, identity, picture: None })
     }
@@ -77,50 +67,9 @@ impl Case {
     }
 }
 
-/// The verdict of that name and reason; `None` when there is none.
-pub(super) fn verdict_named(name: &str, reason: Option<&str>, detail: Option<&str>) -> Option<Verdict> {
-    if let Some(finding) = Finding::from_name(name) {
-        return Some(Verdict::Found(finding));
-    }
-    let reason = Reason::of_code(reason?)?;
-    if name == "rejected" {
-        return Some(Verdict::Rejected(Rejection::new(reason, detail.unwrap_or_default())));
-    }
-    let doubts = [Doubt::BetweenThresholds, Doubt::PneumoniaOrNormal, Doubt::ModelFault];
-    let doubt = doubts.into_iter().find(|doubt| doubt.reason() == reason)?;
-    (name == "indeterminate").then_some(Verdict::Indeterminate(doubt))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_verdict_is_found_by_what_the_journal_calls_it() {
-        let verdicts = [
-            Verdict::Found(Finding::Covid19),
-            Verdict::Found(Finding::Pneumonia),
-            Verdict::Found(Finding::Normal),
-            Verdict::Indeterminate(Doubt::BetweenThresholds),
-            Verdict::Indeterminate(Doubt::PneumoniaOrNormal),
-            Verdict::Indeterminate(Doubt::ModelFault),
-            Verdict::Rejected(Rejection::new(Reason::LateralView, "LL")),
-        ];
-        for verdict in verdicts {
-            let reason = verdict.reason().map(Reason::code);
-            assert_eq!(verdict_named(verdict.name(), reason, Some("LL")), Some(verdict));
-        }
-        // Nothing that is not known becomes a finding.
-        for (name, reason) in [
-            ("healthy", None),
-            ("", None),
-            ("indeterminate", None),
-            ("indeterminate", Some("blank")),
-            ("rejected", Some("x")),
-        ] {
-            assert_eq!(verdict_named(name, reason, None), None, "{name} {reason:?}");
-        }
-    }
 
     #[test]
     fn a_film_becomes_no_larger_than_the_panel_and_keeps_its_shape() {

@@ -111,7 +111,31 @@ pub fn examine(board: &Board, threads: usize) -> Vec<Finding> {
     findings.push(time());
     findings.extend(heat());
     findings.extend(metrics(board));
+    findings.extend(archive(board));
     findings
+}
+
+/// Whether the archive takes what it is sent; nothing is sent.
+fn archive(board: &Board) -> Vec<Finding> {
+    let (Some(archive), Some(config)) = (super::archive_of(board), &board.archive) else { return Vec::new() };
+    let called = format!("{} at {}", config.called, config.address);
+    let reached = match archive.examine() {
+        Ok(refused) if refused.is_empty() => good("archive", format!("{called} takes what it is sent")),
+        Ok(refused) => {
+            let advice = "let the archive accept these SOP classes, or leave them out of pacs.what";
+            bad("archive", Severity::Attention, format!("{called}: {}", refused.join("; ")), advice)
+        }
+        Err(why) => {
+            let advice = "check [pacs], the cable, and that the archive knows this device's AE title and address";
+            bad("archive", Severity::Attention, format!("{called}: {why}"), advice)
+        }
+    };
+    let queue = Journal::open(&board.journal.file).and_then(|journal| journal.queue_figures()).ok();
+    let queue = queue.filter(|figures| figures.failed > 0).map(|figures| {
+        let advice = "see `lightbox journal queue`; once the archive was put right, `lightbox journal send --failed`";
+        bad("archive", Severity::Attention, format!("it refused {} objects for good", figures.failed), advice)
+    });
+    std::iter::once(reached).chain(queue).collect()
 }
 
 fn panel(board: &Board) -> Finding {

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::state::Part;
+use crate::adapters::archive::age_s;
+use crate::record::QueueFigures;
 
 /// What is counted since the program started, and how things are now.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +35,8 @@ pub(super) struct Metrics {
     pub(super) broken: Vec<Part>,
     /// Whether the clock was set by something trusted.
     pub(super) clock_verified: bool,
+    /// What waits to be sent; `None` without an archive.
+    pub(super) archive: Option<QueueFigures>,
 }
 
 impl Metrics {
@@ -77,6 +81,15 @@ impl Metrics {
         }
         if let Some(passed) = self.self_test {
             text.gauge("lightbox_self_test_passed", "Whether the model answered its golden films.", truth(passed));
+        }
+        if let Some(archive) = &self.archive {
+            let mut gauge = |name, help, value: f64| text.gauge(name, help, value);
+            gauge("lightbox_archive_waiting", "Objects that wait to be sent to the archive.", archive.waiting as f64);
+            let oldest = age_s(archive).unwrap_or(0) as f64;
+            gauge("lightbox_archive_oldest_seconds", "For how long the first of them has waited.", oldest);
+            gauge("lightbox_archive_failed", "Objects that the archive refused for good.", archive.failed as f64);
+            let tries = f64::from(archive.tries);
+            gauge("lightbox_archive_unreached", "Tries in a row that did not reach the archive.", tries);
         }
         text.head("lightbox_part_works", "gauge", "Whether a part of the device works.");
         for part in Part::ALL {
@@ -131,6 +144,7 @@ mod tests {
             temperature: Some(48.5),
             free: Some(7),
             broken: vec![Part::Panel],
+            archive: Some(QueueFigures { waiting: 4, failed: 1, tries: 2, ..QueueFigures::default() }),
             ..Metrics::default()
         };
         metrics.count("normal", None, Duration::from_millis(500));
@@ -150,6 +164,10 @@ mod tests {
             "lightbox_part_works{part=\"panel\"} 0",
             "lightbox_part_works{part=\"model\"} 1",
             "lightbox_part_failures_total{part=\"panel\"} 3",
+            "lightbox_archive_waiting 4",
+            "lightbox_archive_oldest_seconds 0",
+            "lightbox_archive_failed 1",
+            "lightbox_archive_unreached 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

@@ -41,6 +41,7 @@ use self::pulse::Pulse;
 use self::reader::{Order, Reader};
 use self::state::{Action, Event, Kiosk, Part, State, Step, Timing, Update, transition};
 use self::update::{Refusal, UpdateNews};
+use crate::adapters::archive::Archive;
 use crate::adapters::durable::{Lasting, replace};
 use crate::adapters::folders::FolderSource;
 use crate::adapters::hardware::{self, Room, Throttling};
@@ -122,6 +123,7 @@ enum News {
 struct Shared {
     board: Board,
     device: Device,
+    archive: Option<Archive>,
     threads: usize,
     mailbox: Mailbox,
     pulse: Pulse,
@@ -156,6 +158,7 @@ pub fn run(board: Board, threads: usize) -> Result<(), KioskError> {
     let (orders, taken) = mpsc::channel();
     let shared = Arc::new(Shared {
         device: Device::new(&board.models),
+        archive: archive_of(&board),
         threads: board.threads.unwrap_or(threads),
         mailbox: Mailbox::new(),
         pulse: Pulse::default(),
@@ -189,13 +192,35 @@ pub fn run(board: Board, threads: usize) -> Result<(), KioskError> {
     if let Some(folder) = shared.board.updates.clone() {
         crew.start("drives", move |shared| update::watch(shared, &folder))?;
     }
+    if shared.archive.is_some() {
+        crew.start("archive", send_to_archive)?;
+    }
     let mut desk = Desk::new(Arc::clone(&shared), orders, stop, crew);
     let ended = panic::catch_unwind(AssertUnwindSafe(|| desk.run(&heard)));
     shared.ending.store(true, Ordering::Relaxed);
+    if let Some(archive) = &shared.archive {
+        archive.close();
+    }
     supervisor::stopping();
     desk.crew.dismiss();
     desk.lay_down();
     ended.map_err(|fault| KioskError::Fault(words_of(fault.as_ref())))
+}
+
+/// What sends readings to the archive, where there is one.
+fn archive_of(board: &Board) -> Option<Archive> {
+    let config = board.archive.clone()?;
+    Some(Archive::new(config, &board.journal.file, &board.spool.folder, board.site.utc_offset_s))
+}
+
+/// Its thread. It is no part of the device that the panel speaks of: what waits is sent later.
+fn send_to_archive(shared: &Shared) {
+    let Some(archive) = &shared.archive else { return };
+    let failed = |why: String| log::error!("archive: {why}; started again");
+    keep_running(&shared.ending, BackOff::default(), failed, || {
+        archive.run();
+        Ok(())
+    });
 }
 
 /// The threads, and who ends them.
@@ -665,6 +690,7 @@ impl Desk {
             self.next_metrics = now + config.every;
             self.metrics.unread = self.spool.as_ref().map_or(0, |spool| spool.unread_count() as u64);
             self.metrics.rows = self.rows;
+            self.metrics.archive = self.shared.archive.as_ref().map(Archive::figures);
             self.metrics.broken = self.kiosk.broken.iter().copied().collect();
             if let Err(error) = replace(&config.file, self.metrics.text().as_bytes(), Lasting::Volatile) {
                 log::warn!("cannot write figures to {}: {error}", config.file.display());

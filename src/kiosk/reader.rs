@@ -17,16 +17,16 @@ use super::case::{Case, Picture};
 use super::parts::{BackOff, words_of};
 use super::state::{Part, Step};
 use super::{ModelInfo, News, Shared};
+use crate::adapters::content;
 use crate::adapters::file::Limits;
 use crate::adapters::spool::{Reserve, Spool, Stored, is_photograph};
 use crate::adapters::wall::{Allowance, Wall};
-use crate::adapters::{clock, content};
 use crate::app::{self, Screened};
 use crate::domain::{Doubt, Identity, Reading, Verdict};
 use crate::engine::EngineOptions;
-use crate::models::{self, Next, Serving};
+use crate::models::{self, Next, Serving, entry_of};
 use crate::pipeline::film;
-use crate::record::{self, Digest, Entry, Image, Journal, Moment, Origin, Recorded};
+use crate::record::{Digest, Entry, Journal, Recorded};
 use crate::ui::ReadingStep;
 
 /// How often it is looked for orders and for the end of the program.
@@ -233,6 +233,9 @@ impl Reader {
         self.shared.tell(News::Rows(sound));
         self.journal = Some(journal);
         self.shared.part(Part::Journal, 0, Ok(()));
+        if let Some(archive) = &self.shared.archive {
+            archive.ring();
+        }
         Ok(())
     }
 
@@ -293,9 +296,14 @@ impl Reader {
         };
         self.shared.tell(News::Reading(ReadingStep::Record));
         let site = &self.shared.board.site;
-        let entry =
-            entry(stored, path, &screened.reading, remarks, identity.clone().filter(|_| site.keep_identity), serving);
-        let row = journal.append(&entry).map_err(|error| broken(Part::Journal)(&error))?;
+        let kept = identity.clone().filter(|_| site.keep_identity);
+        let entry = entry_of(stored, path, &screened.reading, remarks, kept, &serving.model);
+        let archive = self.shared.archive.as_ref();
+        let wanted = archive.map_or(&[][..], |archive| archive.wanted(entry.identity.as_ref()));
+        let row = journal.append_to_send(&entry, wanted).map_err(|error| broken(Part::Journal)(&error))?;
+        if let Some(archive) = archive {
+            archive.ring();
+        }
         self.at = 0;
         self.shared.part(Part::Journal, 0, Ok(()));
         let case = shown(row, screened, identity.filter(|_| site.show_identity), &self.shared, &entry);
@@ -349,7 +357,7 @@ impl Reader {
         let failed = broken(Part::Journal);
         if let Some(kept) = config.keep_identities {
             let up_to = newest.saturating_sub_unsigned(kept);
-            journal.erase_identities(up_to).map_err(|error| failed(&error))?;
+            journal.erase_identities(up_to, false).map_err(|error| failed(&error))?;
         }
         if let Some(kept) = config.keep_readings.filter(|_| newest % RETAIN_EVERY == 0) {
             journal.retain(kept).map_err(|error| failed(&error))?;
@@ -412,42 +420,6 @@ fn given_up() -> Screened {
         saliency: None,
         preprocess: Duration::ZERO,
         infer: Duration::ZERO,
-    }
-}
-
-/// What the journal is told.
-fn entry(
-    stored: &Stored,
-    path: &Path,
-    reading: &Reading,
-    remarks: Vec<String>,
-    identity: Option<Identity>,
-    serving: &Serving,
-) -> Entry {
-    let (unix_ms, verified) = clock::now();
-    let manifest = serving.model.manifest();
-    let sha256 = content::sha256(path, Limits::default().file_bytes).ok();
-    Entry {
-        at: Moment { unix_ms, verified },
-        origin: match stored {
-            stored if stored.from_network() => Origin::Network,
-            stored if stored.is_photograph() => Origin::Camera,
-            stored if stored.from_drive() => Origin::Drive,
-            _ => Origin::Folder,
-        },
-        image: sha256.map(|sha256| Image { sha256: Digest(sha256), reference: stored.file_name() }),
-        identity,
-        remarks,
-        model: record::Model {
-            name: manifest.name.clone(),
-            version: manifest.version.clone(),
-            network_sha256: serving.model.network_sha256().to_owned(),
-            manifest_sha256: serving.model.manifest_sha256().to_owned(),
-        },
-        operating_point: manifest.rule.operating_point,
-        reading: reading.clone(),
-        software: env!("CARGO_PKG_VERSION").to_owned(),
-        operator: None,
     }
 }
 

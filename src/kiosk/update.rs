@@ -10,13 +10,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 use std::{fs, thread};
 
-use super::case::verdict_named;
 use super::parts::{BackOff, keep_running, wait};
 use super::{News, Shared};
 use crate::bundle::{BundleError, StoreError};
 use crate::domain::Verdict;
 use crate::models::{self, Installed, ModelsError, Offer, ReplayFrom, Step, With};
 use crate::ports::StorageError;
+use crate::record::verdict_named;
 use crate::ui::UpdateFailure;
 
 /// How often drives are looked through.

@@ -4,12 +4,14 @@
 //! the last cases. The command line and the kiosk both go through this module.
 
 mod choose;
+mod entry;
 mod install;
 mod recent;
 mod serve;
 
 use std::path::{Path, PathBuf};
 
+pub use self::entry::entry_of;
 pub use choose::{Chosen, From, choose, shipped, trusted};
 pub use install::{
     Installed, Limits, Offer, Replayed, ReplayedCase, SelfTested, Step, With, bundles_on, compare, confirm, init,

@@ -6,10 +6,11 @@ use std::time::Duration;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use crate::domain::{Finding, Identity, Verdict};
+use crate::domain::{Finding, Identity, Verdict, What};
 
 use super::chain::{self, Digest};
 use super::entry::Entry;
+use super::outgoing;
 
 /// "LBJL": tells a journal from other databases (SQLite's application id).
 const APPLICATION_ID: i32 = 0x4c42_4a4c;
@@ -76,6 +77,7 @@ const MIGRATIONS: &[&str] = &[
     -- Of rows of form 1 it is not known.
     ALTER TABLE identity ADD COLUMN sop_class_uid TEXT NOT NULL DEFAULT '';
 ",
+    outgoing::TABLES,
 ];
 
 /// What the digests of a row are over.
@@ -249,7 +251,12 @@ impl Journal {
     /// # Errors
     /// When the file cannot be used, is another database, or was written by a newer program.
     pub fn open_or_create(path: &Path) -> Result<Self, JournalError> {
-        Self::opened(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
+        let journal = Self::opened(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        // A row whose sync failed can be read until the power goes, and is then a hole in the log, with all that was
+        // written behind it. So nothing is: what the log has goes into the database first.
+        let settled = journal.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        settled.map_err(journal.failed("settle"))?;
+        Ok(journal)
     }
 
     /// Opens a journal that is there.
@@ -273,7 +280,7 @@ impl Journal {
         Ok(journal)
     }
 
-    fn failed(&self, action: &'static str) -> impl FnOnce(rusqlite::Error) -> JournalError + use<> {
+    pub(super) fn failed(&self, action: &'static str) -> impl FnOnce(rusqlite::Error) -> JournalError + use<> {
         let path = self.path.clone();
         move |source| JournalError::Database { action, path, source }
     }
@@ -317,12 +324,20 @@ impl Journal {
     /// # Errors
     /// When it was not written; the journal is as it was.
     pub fn append(&mut self, entry: &Entry) -> Result<Recorded, JournalError> {
-        let failed = self.failed("write to");
-        self.try_append(entry).map_err(failed)
+        self.append_to_send(entry, &[])
     }
 
-    fn try_append(&mut self, entry: &Entry) -> rusqlite::Result<Recorded> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    /// As [`append`](Self::append), and in the same step queues these objects of the reading for the archive.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_to_send(&mut self, entry: &Entry, what: &[What]) -> Result<Recorded, JournalError> {
+        let failed = self.failed("write to");
+        self.try_append(entry, what).map_err(failed)
+    }
+
+    fn try_append(&mut self, entry: &Entry, what: &[What]) -> rusqlite::Result<Recorded> {
+        let transaction = self.transaction()?;
         let (newest, previous) = head(&transaction)?;
         let sequence = newest + 1;
         let identity = match &entry.identity {
@@ -348,6 +363,7 @@ impl Journal {
             transaction.execute(&insert, params![sequence, salt, patient, accession, study, series, sop, class])?;
         }
         let recorded = transaction.query_row(&format!("{SELECT} WHERE sequence = ?1"), [sequence], recorded)?;
+        outgoing::queue(&transaction, &recorded, what)?;
         transaction.commit()?;
         Ok(recorded)
     }
@@ -457,24 +473,26 @@ impl Journal {
         Ok(Ok(Sound { rows, removed_up_to, newest, head }))
     }
 
-    /// Takes out the oldest rows until `kept` are left, identifiers included; how many went.
+    /// Takes out the oldest rows until `kept` are left, identifiers included; how many went. It stops at the first of
+    /// which an object waits to be sent.
     ///
     /// # Errors
     /// When nothing was taken out.
     pub fn retain(&mut self, kept: u64) -> Result<u64, JournalError> {
         let failed = self.failed("take old rows out of");
         let mut steps = || -> rusqlite::Result<u64> {
-            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let oldest_kept = i64::try_from(kept).unwrap_or(i64::MAX);
-            let last: Option<(i64, Vec<u8>)> = transaction
-                .query_row(
-                    "SELECT sequence, digest FROM reading ORDER BY sequence DESC LIMIT 1 OFFSET ?1",
-                    [oldest_kept],
-                    |row| Ok((row.get(0)?, row.get(1)?)),
-                )
-                .optional()?;
-            let Some((last, digest)) = last else { return Ok(0) };
+            let transaction = self.transaction()?;
+            let newest_kept = i64::try_from(kept).unwrap_or(i64::MAX);
+            let last = "SELECT sequence FROM reading ORDER BY sequence DESC LIMIT 1 OFFSET ?1";
+            let last = transaction.query_row(last, [newest_kept], |row| row.get::<_, i64>(0)).optional()?;
+            let Some(last) = last else { return Ok(0) };
+            let last = last.min(outgoing::first_waiting(&transaction)?.saturating_sub(1));
+            let digest = "SELECT digest FROM reading WHERE sequence = ?1";
+            let digest = transaction.query_row(digest, [last], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+            // The first row of all waits.
+            let Some(digest) = digest else { return Ok(0) };
             transaction.execute("UPDATE anchor SET sequence = ?1, digest = ?2", params![last, digest])?;
+            transaction.execute("DELETE FROM outgoing WHERE sequence <= ?1", [last])?;
             transaction.execute("DELETE FROM identity WHERE sequence <= ?1", [last])?;
             let removed = transaction.execute("DELETE FROM reading WHERE sequence <= ?1", [last])?;
             transaction.commit()?;
@@ -483,14 +501,13 @@ impl Journal {
         steps().map_err(failed)
     }
 
-    /// Erases the identifiers of the rows up to `sequence`, whose readings stay; how many went.
-    ///
-    /// # Errors
-    /// When nothing was erased.
-    pub fn erase_identities(&mut self, up_to: i64) -> Result<u64, JournalError> {
-        let failed = self.failed("erase identifiers in");
-        let erased = self.connection.execute("DELETE FROM identity WHERE sequence <= ?1", [up_to]);
-        erased.map(|rows| rows as u64).map_err(failed)
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// One that has the right to write from its start: none is refused half way.
+    pub(super) fn transaction(&mut self) -> rusqlite::Result<Transaction<'_>> {
+        self.connection.transaction_with_behavior(TransactionBehavior::Immediate)
     }
 }
 

@@ -10,12 +10,14 @@ mod entry;
 mod export;
 mod fhir;
 mod journal;
+mod outgoing;
 mod told;
 
-pub use crate::domain::Identity;
+pub use crate::domain::{Identity, What};
 pub use chain::Digest;
 pub use entry::{Entry, Image, Model, Moment, Origin};
 pub use export::{ExportError, rfc3339, write_csv, write_json_lines};
 pub use fhir::write_fhir;
 pub use journal::{Broken, Fault, Journal, JournalError, Recorded, Sound};
-pub use told::{INTENDED_USE, Uuid, conclusion, verdict_words};
+pub use outgoing::{Erased, QueueFigures, QueueState, Queued, Tried};
+pub use told::{INTENDED_USE, Uuid, conclusion, reading_of, series_uid_of, sop_uid_of, verdict_named, verdict_words};

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Digest, Recorded};
+use crate::domain::{Doubt, Finding, OperatingPoint, Probabilities, Reading, Reason, Rejection, Verdict, What};
 
 /// What every report ends with.
 pub const INTENDED_USE: &str =
@@ -49,6 +50,46 @@ impl fmt::Display for Uuid {
     }
 }
 
+/// SOP Instance UID of an object that is made of a reading: the same whenever it is made.
+pub fn sop_uid_of(row: &Recorded, what: What) -> String {
+    Uuid::of(row, what.name()).oid()
+}
+
+/// Series Instance UID of the object: reports and captures are series of their own.
+pub fn series_uid_of(row: &Recorded, what: What) -> String {
+    let part = match what {
+        What::Report => "series",
+        What::Capture => "capture series",
+    };
+    Uuid::of(row, part).oid()
+}
+
+/// What a row says, and by which lines; `None` where it says something that this program does not know.
+pub fn reading_of(row: &Recorded) -> Option<(Reading, OperatingPoint)> {
+    let verdict = verdict_named(&row.verdict, row.reason.as_deref(), row.detail.as_deref())?;
+    let probabilities = match row.probabilities {
+        Some(kept) => Some(Probabilities::from_kept(kept)?),
+        None => None,
+    };
+    let [rule_out, rule_in, below, above] = row.operating_point.map(|line| line as f32);
+    let operating_point = OperatingPoint::new(rule_out, rule_in, below, above).ok()?;
+    Some((Reading { verdict, probabilities, covid_positive: row.covid_positive }, operating_point))
+}
+
+/// The verdict of that name and reason; `None` when there is none.
+pub fn verdict_named(name: &str, reason: Option<&str>, detail: Option<&str>) -> Option<Verdict> {
+    if let Some(finding) = Finding::from_name(name) {
+        return Some(Verdict::Found(finding));
+    }
+    let reason = Reason::of_code(reason?)?;
+    if name == "rejected" {
+        return Some(Verdict::Rejected(Rejection::new(reason, detail.unwrap_or_default())));
+    }
+    let doubts = [Doubt::BetweenThresholds, Doubt::PneumoniaOrNormal, Doubt::ModelFault];
+    let doubt = doubts.into_iter().find(|doubt| doubt.reason() == reason)?;
+    (name == "indeterminate").then_some(Verdict::Indeterminate(doubt))
+}
+
 /// A verdict in words, as on the screen.
 pub fn verdict_words(verdict: &str) -> &str {
     match verdict {
@@ -81,7 +122,7 @@ pub fn conclusion(row: &Recorded) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::domain::{Doubt, Finding, Identity, Reason, Rejection, Verdict};
+    use crate::domain::Identity;
 
     /// A reading without a clear answer.
     pub(crate) fn row() -> Recorded {
@@ -136,5 +177,32 @@ pub(super) mod tests {
             assert_eq!(verdict_words(verdict.name()), verdict.words());
         }
         assert_eq!(verdict_words("other"), "other");
+    }
+
+    #[test]
+    fn a_verdict_is_found_by_what_the_journal_calls_it() {
+        let verdicts = [
+            Verdict::Found(Finding::Covid19),
+            Verdict::Found(Finding::Pneumonia),
+            Verdict::Found(Finding::Normal),
+            Verdict::Indeterminate(Doubt::BetweenThresholds),
+            Verdict::Indeterminate(Doubt::PneumoniaOrNormal),
+            Verdict::Indeterminate(Doubt::ModelFault),
+            Verdict::Rejected(Rejection::new(Reason::LateralView, "LL")),
+        ];
+        for verdict in verdicts {
+            let reason = verdict.reason().map(Reason::code);
+            assert_eq!(verdict_named(verdict.name(), reason, Some("LL")), Some(verdict));
+        }
+        // Nothing that is not known becomes a finding.
+        for (name, reason) in [
+            ("healthy", None),
+            ("", None),
+            ("indeterminate", None),
+            ("indeterminate", Some("blank")),
+            ("rejected", Some("x")),
+        ] {
+            assert_eq!(verdict_named(name, reason, None), None, "{name} {reason:?}");
+        }
     }
 }

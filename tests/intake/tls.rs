@@ -93,7 +93,7 @@ fn dcmtk_stores_through_tls_with_a_certificate_and_not_without_a_good_one() {
     let (good, expired) = (authority.sign("modality", 2090), authority.sign("old", 2020));
     let wrong = stranger.sign("stranger", 2090);
     for (pair, reason) in [
-        (Some(&wrong), "TLS: nobody in listener.tls.client_ca vouches for the peer"),
+        (Some(&wrong), "TLS: nobody in client_ca or ca vouches for the peer"),
         (None, "TLS: the peer shows no certificate"),
         (Some(&expired), "TLS: the peer's certificate has expired, or this device's clock is wrong"),
     ] {

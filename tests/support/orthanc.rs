@@ -10,19 +10,30 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+/// A port of this machine that nobody uses just now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
+}
+
 /// A running Orthanc; it is killed when dropped.
 pub struct Orthanc {
     process: Child,
     http: SocketAddr,
+    /// Where it takes objects, as XRAY1.
+    pub dicom_port: u16,
     _folder: tempfile::TempDir,
 }
 
 impl Orthanc {
     /// One that knows these modalities; `None` when Orthanc is missing.
     pub fn start(modalities: &Value) -> Option<Self> {
+        Self::start_on(free_port(), modalities)
+    }
+
+    /// As [`start`](Self::start), with that port for DICOM.
+    pub fn start_on(dicom_port: u16, modalities: &Value) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let ports = [(); 2]
-            .map(|()| TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port());
+        let ports = [free_port(), dicom_port];
         let config = json!({
             "StorageDirectory": folder.path().join("db"), "IndexDirectory": folder.path().join("db"),
             "RemoteAccessAllowed": false, "AuthenticationEnabled": false, "Plugins": [],
@@ -34,7 +45,7 @@ impl Orthanc {
         let log = fs::File::create(folder.path().join("log")).expect("a file");
         let process = Command::new("Orthanc").arg(path).stderr(log).spawn().ok()?;
         let http = SocketAddr::from(([127, 0, 0, 1], ports[0]));
-        let orthanc = Self { process, http, _folder: folder };
+        let orthanc = Self { process, http, dicom_port, _folder: folder };
         let start = Instant::now();
         while TcpStream::connect(http).is_err() {
             assert!(start.elapsed() < Duration::from_secs(60), "Orthanc does not start");

@@ -4,6 +4,10 @@
 //! decoded (`pixels`). Whether the object is a chest film is judged elsewhere.
 
 mod attributes;
+#[cfg(feature = "device")]
+pub mod capture;
+#[cfg(feature = "device")]
+pub mod derived;
 mod j2k;
 mod pixels;
 pub mod prescan;

@@ -1,107 +1,64 @@
 //! A reading as a DICOM structured report: Comprehensive SR (PS3.3 A.35.3) after template 2000, Basic Diagnostic Imaging
 //! Report (PS3.16), with the device as its observer. It is never verified: that is for a physician.
-//!
-//! The report joins the film's study, so that an archive shows it beside the film. Its UIDs are made of the row's digest:
-//! the same reading is the same object, however often it is exported.
 
-use std::io::Write;
-
-use dicom_core::value::{DataSetSequence, PrimitiveValue};
+use dicom_core::value::PrimitiveValue;
 use dicom_core::{DataElement, Tag, VR};
 use dicom_object::InMemDicomObject;
-use dicom_object::meta::FileMetaTableBuilder;
 
-use super::super::listener::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
-use crate::record::{Recorded, Uuid, conclusion, rfc3339, verdict_words};
+use super::derived::{
+    FilmReference, MANUFACTURER, code_item, date_and_time, film_of, fit, header, model_of, reference, sequence, text,
+};
+use crate::record::{Recorded, Uuid, What, conclusion, verdict_words};
 
 /// Comprehensive SR Storage (PS3.4 B.5).
 pub const COMPREHENSIVE_SR: &str = "1.2.840.10008.5.1.4.1.1.88.33";
-const EXPLICIT_LITTLE: &str = "1.2.840.10008.1.2.1";
 
 /// The coding scheme of what only this device says: as in the FHIR export, a UID of a UUID.
 const SCHEME: &str = "99LIGHTBOX";
 const SCHEME_UID: &str = "2.25.117580862352543606013681488675285831854";
 
-/// A report that was not written.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write the report on reading {sequence}: {told}")]
-pub struct ReportError {
-    /// Of which reading.
-    pub sequence: i64,
-    /// What dicom-rs or the system said.
-    pub told: String,
-}
-
-/// Writes the report on a reading as a DICOM file (PS3.10).
-///
-/// # Errors
-/// When it cannot be written to `out`.
-pub fn write_report(out: impl Write, row: &Recorded) -> Result<(), ReportError> {
-    let failed = |told: String| ReportError { sequence: row.sequence, told };
-    let meta = FileMetaTableBuilder::new()
-        .transfer_syntax(EXPLICIT_LITTLE)
-        .implementation_class_uid(IMPLEMENTATION_CLASS_UID)
-        .implementation_version_name(IMPLEMENTATION_VERSION);
-    let object = report(row).with_meta(meta).map_err(|error| failed(error.to_string()))?;
-    object.write_all(out).map_err(|error| failed(error.to_string()))
-}
-
 /// Header and content tree.
-fn report(row: &Recorded) -> InMemDicomObject {
-    let identity = row.identity.clone().unwrap_or_default();
+pub(super) fn report(row: &Recorded) -> InMemDicomObject {
     let (date, time) = date_and_time(row.at_unix_ms);
-    let study = identity.study_uid.trim();
-    let study = if study.is_empty() { Uuid::of(row, "study").oid() } else { study.to_owned() };
-    let series = Uuid::of(row, "series").oid();
-    let instance = Uuid::of(row, "report").oid();
-    let model = format!("{} {}", row.model_name, row.model_version);
-    let (number, uid) = (row.sequence.to_string(), |uid: &str| PrimitiveValue::from(uid));
-    let text = |tag, vr, text: &str| DataElement::new(tag, vr, PrimitiveValue::from(text));
-    let mut object = InMemDicomObject::from_element_iter([
-        // SOP common, equipment (PS3.3 C.12.1, C.7.5.1).
-        text(Tag(0x0008, 0x0005), VR::CS, "ISO_IR 192"),
-        DataElement::new(Tag(0x0008, 0x0016), VR::UI, uid(COMPREHENSIVE_SR)),
-        DataElement::new(Tag(0x0008, 0x0018), VR::UI, uid(&instance)),
-        text(Tag(0x0008, 0x0201), VR::SH, "+0000"),
-        text(Tag(0x0008, 0x0070), VR::LO, "Lightbox"),
-        text(Tag(0x0008, 0x1090), VR::LO, &fit(&model, 64)),
-        text(Tag(0x0018, 0x1020), VR::LO, &fit(&row.software, 64)),
-        sequence(
-            Tag(0x0008, 0x0110),
-            vec![InMemDicomObject::from_element_iter([
-                text(Tag(0x0008, 0x0102), VR::SH, SCHEME),
-                DataElement::new(Tag(0x0008, 0x010C), VR::UI, uid(SCHEME_UID)),
-                text(Tag(0x0008, 0x0115), VR::ST, "What only Lightbox says"),
-            ])],
-        ),
-        // Patient and study: what is not known is empty (C.7.1.1, C.7.2.1).
-        text(Tag(0x0010, 0x0010), VR::PN, ""),
-        text(Tag(0x0010, 0x0020), VR::LO, &fit(&identity.patient_id, 64)),
-        text(Tag(0x0010, 0x0030), VR::DA, ""),
-        text(Tag(0x0010, 0x0040), VR::CS, ""),
-        text(Tag(0x0008, 0x0020), VR::DA, ""),
-        text(Tag(0x0008, 0x0030), VR::TM, ""),
-        text(Tag(0x0008, 0x0050), VR::SH, &fit(&identity.accession_number, 16)),
-        text(Tag(0x0008, 0x0090), VR::PN, ""),
-        DataElement::new(Tag(0x0020, 0x000D), VR::UI, uid(&study)),
-        text(Tag(0x0020, 0x0010), VR::SH, ""),
-        // Series and document (C.17.1, C.17.2).
-        text(Tag(0x0008, 0x0060), VR::CS, "SR"),
-        DataElement::new(Tag(0x0020, 0x000E), VR::UI, uid(&series)),
-        text(Tag(0x0020, 0x0011), VR::IS, "1"),
+    let mut object = header(row, What::Report, "SR", "Lightbox: report on the radiograph");
+    let scheme = InMemDicomObject::from_element_iter([
+        text(Tag(0x0008, 0x0102), VR::SH, SCHEME),
+        text(Tag(0x0008, 0x010C), VR::UI, SCHEME_UID),
+        text(Tag(0x0008, 0x0115), VR::ST, "What only Lightbox says"),
+    ]);
+    // Series and document (C.17.1, C.17.2).
+    for element in [
+        sequence(Tag(0x0008, 0x0110), vec![scheme]),
         sequence(Tag(0x0008, 0x1111), vec![]),
-        text(Tag(0x0020, 0x0013), VR::IS, &number),
         // A film that was not read has no complete report.
         text(Tag(0x0040, 0xA491), VR::CS, if row.verdict == "rejected" { "PARTIAL" } else { "COMPLETE" }),
         text(Tag(0x0040, 0xA493), VR::CS, "UNVERIFIED"),
         text(Tag(0x0008, 0x0023), VR::DA, &date),
         text(Tag(0x0008, 0x0033), VR::TM, &time),
         sequence(Tag(0x0040, 0xA372), vec![]),
-    ]);
-    for element in content(row, &model) {
+    ] {
+        object.put(element);
+    }
+    if let Some(film) = film_of(row) {
+        object.put(evidence(&film));
+    }
+    for element in content(row, &model_of(row)) {
         object.put(element);
     }
     object
+}
+
+/// Current Requested Procedure Evidence Sequence: every object that the content refers to (C.17.2).
+fn evidence(film: &FilmReference<'_>) -> DataElement<InMemDicomObject> {
+    let series = InMemDicomObject::from_element_iter([
+        text(Tag(0x0020, 0x000E), VR::UI, film.series),
+        sequence(Tag(0x0008, 0x1199), vec![reference(film)]),
+    ]);
+    let study = InMemDicomObject::from_element_iter([
+        text(Tag(0x0020, 0x000D), VR::UI, film.study),
+        sequence(Tag(0x0008, 0x1115), vec![series]),
+    ]);
+    sequence(Tag(0x0040, 0xA375), vec![study])
 }
 
 /// The root of the tree (C.17.3), after template 2000.
@@ -130,7 +87,9 @@ fn content(row: &Recorded, model: &str) -> InMemDicomObject {
         let name = Code::own("IMAGE_SHA256", "SHA-256 of the image's file");
         findings.push(words("CONTAINS", name, &sha256.to_string()));
     }
-    if let Some(identity) = row.identity.as_ref().filter(|identity| !identity.sop_uid.trim().is_empty()) {
+    if let Some(film) = film_of(row) {
+        findings.push(image("CONTAINS", Code::dcm("121324", "Source image"), &film));
+    } else if let Some(identity) = row.identity.as_ref().filter(|identity| !identity.sop_uid.trim().is_empty()) {
         let name = Code::own("IMAGE_UID", "SOP instance UID of the image");
         findings.push(uid_reference("CONTAINS", name, identity.sop_uid.trim()));
     }
@@ -154,7 +113,7 @@ fn content(row: &Recorded, model: &str) -> InMemDicomObject {
         ),
         coded(observer, Code::dcm("121005", "Observer Type"), &Code::dcm("121007", "Device")),
         uid_reference(observer, Code::dcm("121012", "Device Observer UID"), &device),
-        words(observer, Code::dcm("121013", "Device Observer Name"), "Lightbox"),
+        words(observer, Code::dcm("121013", "Device Observer Name"), MANUFACTURER),
         words(observer, Code::dcm("121015", "Device Observer Model Name"), model),
         coded(
             "HAS CONCEPT MOD",
@@ -173,19 +132,6 @@ fn content(row: &Recorded, model: &str) -> InMemDicomObject {
         ])],
     ));
     root
-}
-
-/// Date and time of PS3.5 6.2, in UTC, to a millisecond.
-fn date_and_time(unix_ms: i64) -> (String, String) {
-    let text = rfc3339(unix_ms);
-    // Beyond the calendar there is no date; the device's clock was wrong by centuries.
-    let text = if text.len() == 24 { text } else { rfc3339(0) };
-    (text[..10].replace('-', ""), text[11..23].replace(':', ""))
-}
-
-/// As much as an element holds.
-fn fit(text: &str, most: usize) -> String {
-    text.trim().chars().take(most).collect()
 }
 
 /// A coded concept (PS3.3 8.8).
@@ -209,16 +155,8 @@ impl Code {
     }
 
     fn item(&self) -> InMemDicomObject {
-        InMemDicomObject::from_element_iter([
-            DataElement::new(Tag(0x0008, 0x0100), VR::SH, PrimitiveValue::from(self.value.as_str())),
-            DataElement::new(Tag(0x0008, 0x0102), VR::SH, PrimitiveValue::from(self.scheme)),
-            DataElement::new(Tag(0x0008, 0x0104), VR::LO, PrimitiveValue::from(self.meaning.as_str())),
-        ])
+        code_item(self.scheme, &self.value, &self.meaning)
     }
-}
-
-fn sequence(tag: Tag, items: Vec<InMemDicomObject>) -> DataElement<InMemDicomObject> {
-    DataElement::new(tag, VR::SQ, DataSetSequence::from(items))
 }
 
 /// A content item of a type, without its value; the root has no relationship.
@@ -258,6 +196,12 @@ fn uid_reference(relationship: &str, name: Code, uid: &str) -> InMemDicomObject 
     item
 }
 
+fn image(relationship: &str, name: Code, film: &FilmReference<'_>) -> InMemDicomObject {
+    let mut item = item(relationship, "IMAGE", &name);
+    item.put(sequence(Tag(0x0008, 0x1199), vec![reference(film)]));
+    item
+}
+
 /// A share of one; a decimal string has 16 characters at most.
 fn number(code: &str, meaning: &str, value: f64) -> InMemDicomObject {
     let mut item = item("CONTAINS", "NUM", &Code::own(code, meaning));
@@ -267,20 +211,4 @@ fn number(code: &str, meaning: &str, value: f64) -> InMemDicomObject {
     ]);
     item.put(sequence(Tag(0x0040, 0xA300), vec![measured]));
     item
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_those_of_dicom() {
-        assert_eq!(date_and_time(1_700_000_000_123), ("20231114".to_owned(), "221320.123".to_owned()));
-        assert_eq!(date_and_time(i64::MAX), ("19700101".to_owned(), "000000.000".to_owned()));
-    }
-
-    #[test]
-    fn text_is_cut_at_characters() {
-        assert_eq!(fit(" Łódź und mehr ", 4), "Łódź");
-    }
 }

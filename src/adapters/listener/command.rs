@@ -3,35 +3,39 @@
 use std::collections::BTreeMap;
 
 /// Bytes of a command set that are taken; the largest of those served here has about 400.
-pub(super) const MOST_BYTES: usize = 16 << 10;
+pub(in crate::adapters) const MOST_BYTES: usize = 16 << 10;
 
 // Elements (PS3.7 E.1).
-pub(super) const AFFECTED_SOP_CLASS: u16 = 0x0002;
-pub(super) const REQUESTED_SOP_CLASS: u16 = 0x0003;
-pub(super) const COMMAND_FIELD: u16 = 0x0100;
-pub(super) const MESSAGE_ID: u16 = 0x0110;
-pub(super) const ANSWERED_MESSAGE_ID: u16 = 0x0120;
-pub(super) const DATA_SET_TYPE: u16 = 0x0800;
-pub(super) const STATUS: u16 = 0x0900;
-pub(super) const ERROR_COMMENT: u16 = 0x0902;
-pub(super) const AFFECTED_SOP_INSTANCE: u16 = 0x1000;
-pub(super) const REQUESTED_SOP_INSTANCE: u16 = 0x1001;
-pub(super) const EVENT_TYPE: u16 = 0x1002;
-pub(super) const ACTION_TYPE: u16 = 0x1008;
+pub(in crate::adapters) const AFFECTED_SOP_CLASS: u16 = 0x0002;
+pub(in crate::adapters) const REQUESTED_SOP_CLASS: u16 = 0x0003;
+pub(in crate::adapters) const COMMAND_FIELD: u16 = 0x0100;
+pub(in crate::adapters) const MESSAGE_ID: u16 = 0x0110;
+pub(in crate::adapters) const ANSWERED_MESSAGE_ID: u16 = 0x0120;
+pub(in crate::adapters) const PRIORITY: u16 = 0x0700;
+pub(in crate::adapters) const DATA_SET_TYPE: u16 = 0x0800;
+pub(in crate::adapters) const STATUS: u16 = 0x0900;
+pub(in crate::adapters) const ERROR_COMMENT: u16 = 0x0902;
+pub(in crate::adapters) const AFFECTED_SOP_INSTANCE: u16 = 0x1000;
+pub(in crate::adapters) const REQUESTED_SOP_INSTANCE: u16 = 0x1001;
+pub(in crate::adapters) const EVENT_TYPE: u16 = 0x1002;
+pub(in crate::adapters) const ACTION_TYPE: u16 = 0x1008;
 
 // Values of Command Field.
-pub(super) const C_STORE: u16 = 0x0001;
-pub(super) const C_ECHO: u16 = 0x0030;
-pub(super) const C_CANCEL: u16 = 0x0fff;
-pub(super) const N_EVENT_REPORT: u16 = 0x0100;
-pub(super) const N_ACTION: u16 = 0x0130;
+pub(in crate::adapters) const C_STORE: u16 = 0x0001;
+pub(in crate::adapters) const C_ECHO: u16 = 0x0030;
+pub(in crate::adapters) const C_CANCEL: u16 = 0x0fff;
+pub(in crate::adapters) const N_EVENT_REPORT: u16 = 0x0100;
+pub(in crate::adapters) const N_ACTION: u16 = 0x0130;
 /// Set in every response.
-pub(super) const RESPONSE: u16 = 0x8000;
+pub(in crate::adapters) const RESPONSE: u16 = 0x8000;
+
+/// Value of Priority.
+pub(in crate::adapters) const MEDIUM: u16 = 0x0000;
 
 /// Data Set Type of a command without one.
-pub(super) const NO_DATA_SET: u16 = 0x0101;
+pub(in crate::adapters) const NO_DATA_SET: u16 = 0x0101;
 /// Any other value says that one follows.
-pub(super) const DATA_SET_FOLLOWS: u16 = 0x0001;
+pub(in crate::adapters) const DATA_SET_FOLLOWS: u16 = 0x0001;
 
 /// What is answered (PS3.4 B.2.3, PS3.7 C).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +119,7 @@ impl Status {
 
 /// What is wrong with a command set.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum CommandError {
+pub(in crate::adapters) enum CommandError {
     #[error("the command ends inside element {element:04x} of group {group:04x} at byte {at}")]
     EndsInside { group: u16, element: u16, at: usize },
     #[error("the command ends inside the header of an element at byte {0}")]
@@ -128,12 +132,12 @@ pub(super) enum CommandError {
 
 /// The elements of group 0000 by their element numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct CommandSet {
+pub(in crate::adapters) struct CommandSet {
     elements: BTreeMap<u16, Vec<u8>>,
 }
 
 impl CommandSet {
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, CommandError> {
+    pub(in crate::adapters) fn parse(bytes: &[u8]) -> Result<Self, CommandError> {
         let mut elements = BTreeMap::new();
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -158,7 +162,7 @@ impl CommandSet {
     }
 
     /// A response to this command, without a data set.
-    pub(super) fn response(&self, status: Status, comment: Option<&str>) -> Self {
+    pub(in crate::adapters) fn response(&self, status: Status, comment: Option<&str>) -> Self {
         let mut response = Self::default();
         response.set_u16(COMMAND_FIELD, self.u16(COMMAND_FIELD).unwrap_or(0) | RESPONSE);
         response.set_u16(ANSWERED_MESSAGE_ID, self.u16(MESSAGE_ID).unwrap_or(0));
@@ -182,7 +186,7 @@ impl CommandSet {
         response
     }
 
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(in crate::adapters) fn to_bytes(&self) -> Vec<u8> {
         let body: usize = self.elements.values().map(|value| 8 + value.len()).sum();
         let mut bytes = Vec::with_capacity(12 + body);
         let group_length = (body as u32).to_le_bytes();
@@ -196,24 +200,24 @@ impl CommandSet {
         bytes
     }
 
-    pub(super) fn u16(&self, element: u16) -> Result<u16, CommandError> {
+    pub(in crate::adapters) fn u16(&self, element: u16) -> Result<u16, CommandError> {
         let value = self.elements.get(&element).ok_or(CommandError::Missing(element))?;
         let value = value.as_slice().try_into().map_err(|_| CommandError::Missing(element))?;
         Ok(u16::from_le_bytes(value))
     }
 
     /// A text without its padding; empty when there is none.
-    pub(super) fn text(&self, element: u16) -> String {
+    pub(in crate::adapters) fn text(&self, element: u16) -> String {
         let value = self.elements.get(&element).map_or(&[][..], Vec::as_slice);
         String::from_utf8_lossy(value).trim_end_matches(['\0', ' ']).to_owned()
     }
 
-    pub(super) fn set_u16(&mut self, element: u16, value: u16) {
+    pub(in crate::adapters) fn set_u16(&mut self, element: u16, value: u16) {
         self.elements.insert(element, value.to_le_bytes().to_vec());
     }
 
     /// `padding` makes the length even: a space, for a UID a zero (PS3.5 6.2).
-    pub(super) fn set_text(&mut self, element: u16, text: &str, padding: u8) {
+    pub(in crate::adapters) fn set_text(&mut self, element: u16, text: &str, padding: u8) {
         let mut value = text.as_bytes().to_vec();
         if !value.len().is_multiple_of(2) {
             value.push(padding);

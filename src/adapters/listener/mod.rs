@@ -6,14 +6,14 @@
 //! stuck peer keeps nobody else out. What the objects show is not looked at here.
 
 mod association;
-mod command;
+pub(super) mod command;
 mod commitment;
 mod data_set;
-mod negotiation;
+pub(super) mod negotiation;
 mod reports;
 mod slots;
-mod tls;
-mod wire;
+pub(super) mod tls;
+pub(super) mod wire;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -98,7 +98,7 @@ pub struct Listener {
 /// # Errors
 /// With the first that cannot.
 pub fn check_files(config: &ListenerConfig) -> Result<(), TlsError> {
-    config.tls.as_ref().map_or(Ok(()), |tls| Tls::load(tls).map(|_| ()))
+    config.tls.as_ref().map_or(Ok(()), |tls| Tls::load(tls.files()).map(|_| ()))
 }
 
 impl Listener {
@@ -107,7 +107,7 @@ impl Listener {
     /// # Errors
     /// When the address cannot be listened on, or a file for TLS not be used.
     pub fn bind(config: ListenerConfig) -> Result<Self, ListenerError> {
-        let tls = config.tls.as_ref().map(Tls::load).transpose()?;
+        let tls = config.tls.as_ref().map(|tls| Tls::load(tls.files())).transpose()?;
         let address = config.address;
         let bind = || {
             let socket = TcpListener::bind(address)?;

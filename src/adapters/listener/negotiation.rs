@@ -13,7 +13,7 @@ use super::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
 use crate::config::ListenerConfig;
 
 /// The only application context there is (PS3.7 A.2.1).
-pub(super) const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
+pub(in crate::adapters) const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 /// Named where no transfer syntax is accepted; not significant then (PS3.8 9.3.3.2).
 const IMPLICIT_LITTLE: &str = "1.2.840.10008.1.2";
 

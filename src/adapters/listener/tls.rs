@@ -20,8 +20,6 @@ use rustls::{
     SupportedProtocolVersion,
 };
 
-use crate::config::TlsConfig;
-
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
 const SUITES: [SupportedCipherSuite; 7] = [
     cipher_suite::TLS13_AES_256_GCM_SHA384,
@@ -69,40 +67,51 @@ pub enum TlsError {
         expected: &'static str,
     },
     /// The files do not go together.
-    #[error("listener.tls: the certificate and the key cannot be used: {0}")]
-    Pair(rustls::Error),
+    #[error("{table}: the certificate and the key cannot be used: {source}")]
+    Pair {
+        /// In the configuration.
+        table: &'static str,
+        /// What the library said.
+        source: rustls::Error,
+    },
     /// The library cannot be set up.
-    #[error("listener.tls: {0}")]
-    Library(String),
+    #[error("{table}: {told}")]
+    Library {
+        /// In the configuration.
+        table: &'static str,
+        /// What it said.
+        told: String,
+    },
 }
 
 /// What is needed for TLS in both directions.
 #[derive(Clone, Debug)]
-pub(super) struct Tls {
+pub(in crate::adapters) struct Tls {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
 }
 
 impl Tls {
-    /// Reads and compares the files.
-    pub(super) fn load(config: &TlsConfig) -> Result<Self, TlsError> {
-        let [certificate, key, client_ca] = config.files();
+    /// Reads and compares certificate, key, and those who vouch for peers.
+    pub(in crate::adapters) fn load(files: [Named<'_>; 3]) -> Result<Self, TlsError> {
+        let [certificate, key, ca] = files;
+        let table = certificate.0.rsplit_once('.').map_or("", |(table, _)| table);
         let chain = certificates(certificate)?;
         let private = private_key(key)?;
         let mut roots = RootCertStore::empty();
-        for root in certificates(client_ca)? {
-            roots.add(root).map_err(|error| content(client_ca, format!("holds {error}"), "a certificate of a CA"))?;
+        for root in certificates(ca)? {
+            roots.add(root).map_err(|error| content(ca, format!("holds {error}"), "a certificate of a CA"))?;
         }
         let roots = Arc::new(roots);
         let provider = Arc::new(CryptoProvider { cipher_suites: SUITES.to_vec(), ..default_provider() });
-        let library = |error: &dyn std::error::Error| TlsError::Library(error.to_string());
+        let library = |error: &dyn std::error::Error| TlsError::Library { table, told: error.to_string() };
 
         let peers = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
         let peers = peers.build().map_err(|error| library(&error))?;
         let server = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&VERSIONS);
         let server = server.map_err(|error| library(&error))?.with_client_cert_verifier(peers);
         let server = server.with_single_cert(chain.clone(), private.clone_key());
-        let mut server = server.map_err(TlsError::Pair)?;
+        let mut server = server.map_err(|source| TlsError::Pair { table, source })?;
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
 
@@ -110,24 +119,25 @@ impl Tls {
         let servers = servers.build().map_err(|error| library(&error))?;
         let client = ClientConfig::builder_with_provider(provider).with_protocol_versions(&VERSIONS);
         let client = client.map_err(|error| library(&error))?.with_webpki_verifier(servers);
-        let mut client = client.with_client_auth_cert(chain, private).map_err(TlsError::Pair)?;
+        let mut client =
+            client.with_client_auth_cert(chain, private).map_err(|source| TlsError::Pair { table, source })?;
         client.resumption = rustls::client::Resumption::disabled();
         Ok(Self { server: Arc::new(server), client: Arc::new(client) })
     }
 
     /// For peers that call.
-    pub(super) fn server(&self) -> Arc<ServerConfig> {
+    pub(in crate::adapters) fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
     }
 
     /// For peers that are called.
-    pub(super) fn client(&self) -> Arc<ClientConfig> {
+    pub(in crate::adapters) fn client(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.client)
     }
 }
 
 /// A key of the configuration, and the file that it names.
-type Named<'a> = (&'static str, &'a Path);
+pub(in crate::adapters) type Named<'a> = (&'static str, &'a Path);
 
 fn content((key, path): Named<'_>, found: String, expected: &'static str) -> TlsError {
     TlsError::Content { key, path: path.to_owned(), found, expected }
@@ -156,11 +166,11 @@ fn private_key(file: Named<'_>) -> Result<PrivateKeyDer<'static>, TlsError> {
 
 /// What happened, for the log, and where that is not plain what to do.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library has dozens of kinds and adds more")]
-pub(super) fn words_for(error: &rustls::Error) -> String {
+pub(in crate::adapters) fn words_for(error: &rustls::Error) -> String {
     match error {
         rustls::Error::NoCertificatesPresented => "the peer shows no certificate".to_owned(),
         rustls::Error::InvalidCertificate(why) => match why {
-            CertificateError::UnknownIssuer => "nobody in listener.tls.client_ca vouches for the peer".to_owned(),
+            CertificateError::UnknownIssuer => "nobody in client_ca or ca vouches for the peer".to_owned(),
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "the peer's certificate has expired, or this device's clock is wrong".to_owned()
             }
@@ -183,6 +193,7 @@ pub(super) fn words_for(error: &rustls::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TlsConfig;
 
     #[test]
     fn the_names_are_those_of_the_suites() {
@@ -200,7 +211,7 @@ mod tests {
         let missing = folder.path().join("missing.pem");
         let told = |certificate: &Path| {
             let [certificate, key, client_ca] = [certificate, &empty, &empty].map(Path::to_owned);
-            Tls::load(&TlsConfig { certificate, key, client_ca }).unwrap_err().to_string()
+            Tls::load(TlsConfig { certificate, key, client_ca }.files()).unwrap_err().to_string()
         };
         let found = told(&missing);
         assert!(

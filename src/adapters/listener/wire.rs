@@ -23,7 +23,7 @@ const LEAST_PDU_BYTES: usize = 128;
 
 /// Why no PDU came.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WireError {
+pub(in crate::adapters) enum WireError {
     #[error("the connection was closed")]
     Closed,
     #[error("nothing came for too long")]
@@ -46,7 +46,7 @@ pub(super) enum WireError {
 
 impl WireError {
     /// What the peer is told, where it is told anything (PS3.8 9.3.8).
-    pub(super) fn abort_reason(&self) -> Option<AbortRQServiceProviderReason> {
+    pub(in crate::adapters) fn abort_reason(&self) -> Option<AbortRQServiceProviderReason> {
         match self {
             Self::Closed | Self::Io(_) | Self::Unwritable(_) | Self::SpeaksTls | Self::Tls(_) => None,
             Self::TimedOut => Some(AbortRQServiceProviderReason::ReasonNotSpecified),
@@ -147,7 +147,7 @@ fn failed(error: io::Error) -> WireError {
 
 /// PDUs to and from one peer.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(in crate::adapters) struct Wire {
     stream: Stream,
     /// For one PDU, once it has begun.
     network_timeout: Duration,
@@ -157,7 +157,11 @@ pub(super) struct Wire {
 
 impl Wire {
     /// To a peer that has called, through TLS where `tls` is given.
-    pub(super) fn accepted(socket: TcpStream, network_timeout: Duration, tls: Option<&Tls>) -> io::Result<Self> {
+    pub(in crate::adapters) fn accepted(
+        socket: TcpStream,
+        network_timeout: Duration,
+        tls: Option<&Tls>,
+    ) -> io::Result<Self> {
         Self::new(socket, network_timeout, |socket| {
             Ok(match tls {
                 None => Stream::Plain(socket),
@@ -170,8 +174,22 @@ impl Wire {
     }
 
     /// To a peer that was called, through TLS where `tls` is given; its certificate has to name its address.
-    pub(super) fn called(socket: TcpStream, network_timeout: Duration, tls: Option<&Tls>) -> io::Result<Self> {
+    pub(in crate::adapters) fn called(
+        socket: TcpStream,
+        network_timeout: Duration,
+        tls: Option<&Tls>,
+    ) -> io::Result<Self> {
         let name = ServerName::from(socket.peer_addr()?.ip().to_canonical());
+        Self::called_by_name(socket, network_timeout, tls, name)
+    }
+
+    /// As [`called`](Self::called), to a peer whose certificate has to have `name`.
+    pub(in crate::adapters) fn called_by_name(
+        socket: TcpStream,
+        network_timeout: Duration,
+        tls: Option<&Tls>,
+        name: ServerName<'static>,
+    ) -> io::Result<Self> {
         Self::new(socket, network_timeout, |socket| {
             Ok(match tls {
                 None => Stream::Plain(socket),
@@ -195,13 +213,13 @@ impl Wire {
     }
 
     /// Agrees on keys and certificates by `deadline`, where there is TLS.
-    pub(super) fn handshake(&mut self, deadline: Instant) -> Result<(), WireError> {
+    pub(in crate::adapters) fn handshake(&mut self, deadline: Instant) -> Result<(), WireError> {
         self.stream.set_deadline(deadline);
         self.stream.handshake().map_err(failed)
     }
 
     /// Whether PDUs can be sent: TLS, where there is any, has been agreed on.
-    pub(super) fn is_agreed(&self) -> bool {
+    pub(in crate::adapters) fn is_agreed(&self) -> bool {
         match &self.stream {
             Stream::Plain(_) => true,
             Stream::Accepted(tls) => !tls.conn.is_handshaking(),
@@ -210,13 +228,13 @@ impl Wire {
     }
 
     /// The association request, complete at `deadline`.
-    pub(super) fn receive_request(&mut self, deadline: Instant) -> Result<Pdu, WireError> {
+    pub(in crate::adapters) fn receive_request(&mut self, deadline: Instant) -> Result<Pdu, WireError> {
         self.stream.set_deadline(deadline);
         self.receive(|kind| (kind == 0x01).then_some(MOST_ASSOCIATE_BYTES), |deadline| deadline)
     }
 
     /// The answer to an association request of ours, complete at `deadline`.
-    pub(super) fn receive_reply(&mut self, deadline: Instant) -> Result<Pdu, WireError> {
+    pub(in crate::adapters) fn receive_reply(&mut self, deadline: Instant) -> Result<Pdu, WireError> {
         self.stream.set_deadline(deadline);
         let limit = |kind| match kind {
             0x02 => Some(MOST_ASSOCIATE_BYTES),
@@ -227,7 +245,7 @@ impl Wire {
     }
 
     /// A PDU of an association, of which the first byte has to come before `deadline`.
-    pub(super) fn receive_pdu(&mut self, deadline: Instant, most: u32) -> Result<Pdu, WireError> {
+    pub(in crate::adapters) fn receive_pdu(&mut self, deadline: Instant, most: u32) -> Result<Pdu, WireError> {
         self.stream.set_deadline(deadline);
         let network_timeout = self.network_timeout;
         let limit = |kind| match kind {
@@ -265,7 +283,7 @@ impl Wire {
             .ok_or(WireError::Io(io::ErrorKind::InvalidData.into()))
     }
 
-    pub(super) fn send(&mut self, pdu: &Pdu) -> Result<(), WireError> {
+    pub(in crate::adapters) fn send(&mut self, pdu: &Pdu) -> Result<(), WireError> {
         self.to_send.clear();
         write_pdu(&mut self.to_send, pdu)?;
         self.stream.set_deadline(Instant::now() + self.network_timeout);
@@ -273,12 +291,17 @@ impl Wire {
     }
 
     /// Sends a command set in PDUs of at most `most` bytes, 0 for any size (PS3.8 D.1).
-    pub(super) fn send_command(&mut self, context: u8, command: &[u8], most: u32) -> Result<(), WireError> {
+    pub(in crate::adapters) fn send_command(
+        &mut self,
+        context: u8,
+        command: &[u8],
+        most: u32,
+    ) -> Result<(), WireError> {
         self.send_parts(context, &PDataValueType::Command, command, most)
     }
 
     /// Sends a command set and its data set in PDUs of at most `most` bytes, 0 for any size.
-    pub(super) fn send_message(
+    pub(in crate::adapters) fn send_message(
         &mut self,
         context: u8,
         command: &[u8],
@@ -306,7 +329,7 @@ impl Wire {
     }
 
     /// Tells the peer that the association is over; whether it hears it does not matter.
-    pub(super) fn abort(&mut self, reason: AbortRQServiceProviderReason) {
+    pub(in crate::adapters) fn abort(&mut self, reason: AbortRQServiceProviderReason) {
         let _ = self.send(&Pdu::AbortRQ { source: AbortRQSource::ServiceProvider(reason) });
         self.end();
     }
@@ -315,7 +338,7 @@ impl Wire {
     ///
     /// A socket that is closed with unread bytes is reset, and the reset may overtake the answer: the peer is given a
     /// moment to close first (PS3.8 9.2, Sta13).
-    pub(super) fn end(&mut self) {
+    pub(in crate::adapters) fn end(&mut self) {
         self.stream.set_deadline(Instant::now() + Duration::from_secs(1));
         self.stream.close_notify();
         let socket = self.stream.socket();
