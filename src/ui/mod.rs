@@ -3,6 +3,7 @@
 //! A screen becomes a [`Scene`] first (areas, texts, signs), which tests can look into, and then pixels.
 //! Nothing here decides anything, reads a clock or knows a panel.
 
+mod aim;
 mod area;
 mod canvas;
 mod film;

@@ -6,8 +6,9 @@ use super::sheet::{Kind, Part, Sheet};
 use super::verdict::{of_source, of_verdict, of_who};
 use super::words::{Phrase, Words};
 use super::{
-    Fault, FaultView, Look, ReadingStep, ReadingView, ReadyView, ReceivingView, ReviewView, Scene, SettingsView, Sign,
-    StartStep, StartingView, UpdateView, VerdictScreen, When, ready, theme, update,
+    AimView, Fault, FaultView, Look, MenuEntry, MenuView, ReadingStep, ReadingView, ReadyView, ReceivingView,
+    ReviewView, Scene, SettingsView, Sign, StartStep, StartingView, UpdateView, VerdictScreen, When, aim, ready, theme,
+    update,
 };
 use crate::domain::{Frame, Language};
 
@@ -18,6 +19,10 @@ pub enum Screen<'a> {
     Starting(StartingView<'a>),
     /// Waits for a film.
     Ready(ReadyView<'a>),
+    /// A film is being photographed.
+    Aim(AimView<'a>),
+    /// Where else one can go.
+    Menu(MenuView<'a>),
     /// A film is on its way in.
     Receiving(ReceivingView<'a>),
     /// A film is being read.
@@ -42,6 +47,8 @@ impl Screen<'_> {
             Self::Verdict(screen) => return screen.scene(size, look),
             Self::Starting(view) => starting(view, words).scene(size, look),
             Self::Ready(view) => ready::sheet(view, words).scene(size, look),
+            Self::Aim(view) => aim::scene(view, size, look),
+            Self::Menu(view) => menu(view, words).scene(size, look),
             Self::Receiving(view) => receiving(view, words).scene(size, look),
             Self::Reading(view) => reading(view, words).scene(size, look),
             Self::Review(view) => review(view, words).scene(size, look),
@@ -163,6 +170,21 @@ fn review(view: &ReviewView<'_>, words: Words) -> Sheet<'static> {
                 chosen: index == view.chosen,
             },
         ));
+    }
+    sheet
+}
+
+fn menu(view: &MenuView<'_>, words: Words) -> Sheet<'static> {
+    let mut sheet = Sheet::new(Sign::List, theme::CALM, words.say(Phrase::Menu));
+    for (index, entry) in view.entries.iter().enumerate() {
+        let (sign, phrase) = match entry {
+            MenuEntry::Update => (Sign::Install, Phrase::MenuUpdate),
+            MenuEntry::Review => (Sign::List, Phrase::Review),
+            MenuEntry::Language => (Sign::Globe, Phrase::ChooseLanguage),
+        };
+        let (mark, chosen) = (Some((sign, theme::TEXT)), index == view.chosen);
+        let value = words.say(phrase).to_owned();
+        sheet.first.push(Part::new(0, Kind::Row { mark, name: String::new(), value, chosen }));
     }
     sheet
 }

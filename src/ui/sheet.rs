@@ -214,7 +214,7 @@ impl Sheet<'_> {
     }
 
     /// Lays the band at the top; returns what is left below it.
-    fn lay_band(&self, scene: &mut Scene, measure: Measure, whole: Rectangle) -> Rectangle {
+    pub(super) fn lay_band(&self, scene: &mut Scene, measure: Measure, whole: Rectangle) -> Rectangle {
         let ground = theme::mix(theme::GROUND, self.tone, 0.14);
         let (margin, pad) = (measure.gap(16.0), measure.gap(8.0));
         let Size { width, height } = whole.size;
@@ -328,6 +328,10 @@ fn of_hint(hint: Hint) -> Phrase {
         Hint::RollBack => Phrase::KeyRollBack,
         Hint::Retry => Phrase::KeyRetry,
         Hint::Look => Phrase::KeyLook,
+        Hint::Photograph => Phrase::KeyPhotograph,
+        Hint::Shoot => Phrase::KeyShoot,
+        Hint::TakeAgain => Phrase::KeyTakeAgain,
+        Hint::More => Phrase::KeyMore,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Free text is only what comes from outside (names, identifiers, an error's details); all else is said by an enum, so
 //! that it can be said in every language.
 
-use crate::domain::{Language, Verdict};
+use crate::domain::{GreyImage, Language, Reason, Verdict};
 
 use super::Film;
 
@@ -64,6 +64,14 @@ pub enum Hint {
     Retry,
     /// Shows what is offered.
     Look,
+    /// Goes to the camera.
+    Photograph,
+    /// Takes the photograph.
+    Shoot,
+    /// Goes to the camera once more.
+    TakeAgain,
+    /// Shows where else one can go.
+    More,
 }
 
 /// How far something is from how it should be.
@@ -312,6 +320,52 @@ impl Health<'_> {
             Self::Power { low: false } | Self::Clock { verified: true } => Level::Good,
         }
     }
+}
+
+/// A film is being photographed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AimView<'a> {
+    /// What the camera sees; `None` before its first picture, and where it has none that is quick enough.
+    pub sight: Option<&'a GreyImage>,
+    /// Corners of the film clockwise from the upper left, as shares of the picture's width and height.
+    pub outline: Option<[[f32; 2]; 4]>,
+    /// What to tell whoever holds film or camera.
+    pub aim: Aim,
+}
+
+/// What to tell whoever aims the camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Aim {
+    /// The camera is being opened.
+    Opening,
+    /// This camera shows nothing before the photograph.
+    Blind,
+    /// What has to be put right first.
+    Fix(Reason),
+    /// The photograph can be taken.
+    Good,
+    /// It is being taken.
+    Taking,
+}
+
+/// Where one can go from here.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MenuView<'a> {
+    /// The ways, in the order in which they are shown.
+    pub entries: &'a [MenuEntry],
+    /// Index of the chosen one.
+    pub chosen: usize,
+}
+
+/// A way from the menu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MenuEntry {
+    /// A model that is offered, installed or on trial.
+    Update,
+    /// The past films.
+    Review,
+    /// The choice of a language.
+    Language,
 }
 
 /// A film is on its way in.

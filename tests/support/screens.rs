@@ -46,6 +46,30 @@ pub fn film() -> GreyImage {
     GreyImage::new(256, 256, greys).expect("one value for each pixel")
 }
 
+/// What a camera sees of a film on a light box in a dark room, from near or from far away, and the film's corners.
+pub fn sight(film: &GreyImage, near: bool) -> (GreyImage, [[f32; 2]; 4]) {
+    let (width, height) = (256u32, 192u32);
+    let film_px = if near { 160 } else { 80 };
+    let [left, top] = [(width - film_px) / 2, (height - film_px) / 2];
+    let rim = film_px / 12;
+    let grey = |x: u32, y: u32| {
+        let inside = |low: u32, at: u32, by: u32| at + by >= low && at < low + film_px + by;
+        if inside(left, x, 0) && inside(top, y, 0) {
+            let place = |at: u32, low: u32, side: u32| (at - low) * side / film_px;
+            film.row(place(y, top, film.height()))[place(x, left, film.width()) as usize] / 2
+        } else if inside(left, x, rim) && inside(top, y, rim) {
+            61_440
+        } else {
+            2_048
+        }
+    };
+    let greys = (0..width * height).map(|index| grey(index % width, index / width)).collect();
+    let share = |x: u32, y: u32| [x as f32 / width as f32, y as f32 / height as f32];
+    let (right, bottom) = (left + film_px, top + film_px);
+    let corners = [share(left, top), share(right, top), share(right, bottom), share(left, bottom)];
+    (GreyImage::new(width, height, greys).expect("one value for each pixel"), corners)
+}
+
 /// Calls `look` with the name, the screen and the keys of one of every kind.
 pub fn each_screen(film: &GreyImage, mut look: impl FnMut(&str, Screen<'_>, Keys)) {
     let map = map();
@@ -88,6 +112,28 @@ pub fn each_screen(film: &GreyImage, mut look: impl FnMut(&str, Screen<'_>, Keys
     ];
     let ready = ReadyView { health: &unwell, ways: &ways, read: 7, waiting: 3, now: Some(UNSURE) };
     look("ready-unwell", Screen::Ready(ready), keys(Hint::Review, Hint::Settings));
+
+    let aim = |sight, outline, aim| Screen::Aim(AimView { sight, outline, aim });
+    let (near, near_corners) = sight(film, true);
+    let (far, far_corners) = sight(film, false);
+    let shoot = keys(Hint::Back, Hint::Shoot);
+    look("aim-good", aim(Some(&near), Some(near_corners), Aim::Good), shoot);
+    look("aim-nearer", aim(Some(&far), Some(far_corners), Aim::Fix(Reason::FilmTooFar)), shoot);
+    look("aim-missing", aim(Some(&near), None, Aim::Fix(Reason::FilmNotFound)), shoot);
+    for reason in Reason::ALL.into_iter().filter(|reason| reason.code().starts_with("film-")) {
+        let name = format!("aim-{}", reason.code());
+        look(&name, aim(Some(&near), Some(near_corners), Aim::Fix(reason)), shoot);
+    }
+    look("aim-blind", aim(None, None, Aim::Blind), shoot);
+    look(
+        "aim-taking",
+        aim(Some(&near), Some(near_corners), Aim::Taking),
+        Keys { next: Some(Hint::Back), select: None },
+    );
+    let entries = [MenuEntry::Update, MenuEntry::Review, MenuEntry::Language];
+    look("menu", Screen::Menu(MenuView { entries: &entries, chosen: 1 }), keys(Hint::NextLine, Hint::Open));
+    let ready = ReadyView { health: &well, ways: &ways[2..], read: 12_345, waiting: 0, now: Some(NOW) };
+    look("ready-camera", Screen::Ready(ready), keys(Hint::More, Hint::Photograph));
 
     let from = ReceivingView {
         source: Source::Network,
@@ -138,6 +184,10 @@ pub fn each_screen(film: &GreyImage, mut look: impl FnMut(&str, Screen<'_>, Keys
     look("verdict-normal", verdict(&normal, Some(shown), Page::Verdict, hidden), turn);
     look("verdict-indeterminate", verdict(&unclear, Some(shown), Page::Verdict, hidden), turn);
     look("verdict-rejected", verdict(&clipped, Some(shown), Page::Verdict, named), turn);
+    let glare = refused(Reason::FilmGlare, "a spot of 1.2 % of the film is burnt out, expected at most 0.25 %");
+    let photographed = Film { image: &near, pixel_aspect: 1.0, saliency: None };
+    let again = keys(Hint::Details, Hint::TakeAgain);
+    look("verdict-photograph", verdict(&glare, Some(photographed), Page::Verdict, hidden), again);
     let without = case(Who::Unknown, UNSURE, None);
     look("verdict-unreadable", verdict(&corrupt, None, Page::Verdict, without), keys(Hint::Details, Hint::Done));
     look("map", verdict(&covid, Some(shown), Page::Map, named), keys(Hint::Details, Hint::Done));

@@ -41,7 +41,8 @@ phrases! {
     ByFile, ByNetwork, ByFolder, ByDrive, ByCamera, CountOf,
     // Keys.
     KeyMap, KeyDetails, KeyVerdict, KeyNextPage, KeyNextFilm, KeyNextLine, KeyReview, KeySettings, KeyOpen, KeyChoose,
-    KeyDone, KeyBack, KeyInstall, KeyDecline, KeyKeep, KeyRollBack, KeyRetry, KeyLook,
+    KeyDone, KeyBack, KeyInstall, KeyDecline, KeyKeep, KeyRollBack, KeyRetry, KeyLook, KeyPhotograph,
+    KeyShoot, KeyTakeAgain, KeyMore,
     // Starting.
     Starting, StartStorage, StartJournal, StartModel, StartSelfTest, StartIntake, Program,
     // Ready.
@@ -52,6 +53,9 @@ phrases! {
     CelsiusWarm, CelsiusHot, PowerSound, PowerLow, ClockVerified, ClockNotVerified,
     // Numbers and dates.
     Percent, BelowOnePercent, Above99Percent, Megabytes, Gigabytes, Moment,
+    // Photographing, and where else to go.
+    AimOpening, AimBlind, AimTaking, AimGood, AimNoFilm, AimCutOff, AimNearer, AimStraight, AimGlare, AimFocus, AimMoire,
+    AimBright, AimDark, Menu, MenuUpdate,
     // Receiving and reading.
     Receiving, From, Received, FilmsReceived, Reading, StepDecode, StepCheck, StepInfer, StepRecord,
     // Past films.
