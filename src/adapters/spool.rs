@@ -20,8 +20,7 @@
 //!
 //! The same object again is kept once. Another content under a UID that is known is kept as well and marked `differs`.
 
-use std::collections::BTreeMap;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -221,17 +220,50 @@ pub enum Kept {
     Again,
 }
 
+/// What lies in the spool; some 150 bytes an object, as it holds every one that is kept.
 #[derive(Debug, Default)]
 struct Index {
-    /// All objects that are known under a UID.
-    known: HashMap<Fingerprint, Vec<Stored>>,
-    unread: BTreeMap<u64, Stored>,
-    read: BTreeMap<u64, Stored>,
+    /// By number.
+    objects: BTreeMap<u64, Stored>,
+    /// Their numbers, by UID.
+    by_uid: BTreeSet<(Fingerprint, u64)>,
+    /// The numbers of those that wait to be read.
+    unread: BTreeSet<u64>,
     /// Contents of files from folders that were deleted.
     forgotten: HashSet<Fingerprint>,
     /// When the last byte came, of unread objects that this program has received itself.
     arrivals: HashMap<u64, Instant>,
     next_number: u64,
+}
+
+impl Index {
+    fn insert(&mut self, stored: Stored, is_unread: bool) {
+        self.by_uid.insert((stored.uid, stored.number));
+        if is_unread {
+            self.unread.insert(stored.number);
+        }
+        self.objects.insert(stored.number, stored);
+    }
+
+    fn remove(&mut self, stored: &Stored) {
+        self.by_uid.remove(&(stored.uid, stored.number));
+        self.unread.remove(&stored.number);
+        self.objects.remove(&stored.number);
+    }
+
+    /// All objects that are known under a UID, in the order in which they came.
+    fn known(&self, uid: Fingerprint) -> impl Iterator<Item = &Stored> {
+        let numbers = self.by_uid.range((uid, 0)..=(uid, u64::MAX));
+        numbers.filter_map(|(_, number)| self.objects.get(number))
+    }
+
+    fn first_unread(&self) -> Option<&Stored> {
+        self.unread.first().and_then(|number| self.objects.get(number))
+    }
+
+    fn first_read(&self) -> Option<&Stored> {
+        self.objects.values().find(|stored| !self.unread.contains(&stored.number))
+    }
 }
 
 /// What is coming in just now.
@@ -307,10 +339,8 @@ impl Spool {
                     log::warn!("{} is no file of the spool and was left alone", path.display());
                     continue;
                 };
-                index.known.entry(stored.uid).or_default().push(stored.clone());
                 index.next_number = index.next_number.max(stored.number.saturating_add(1));
-                let place = if is_unread { &mut index.unread } else { &mut index.read };
-                place.insert(stored.number, stored);
+                index.insert(stored, is_unread);
             }
         }
         index.forgotten = read_forgotten(&folder.join(FORGOTTEN))?;
@@ -369,8 +399,7 @@ impl Spool {
     /// Deletes the read object that came first; `false` when there is none.
     fn delete_first_read(&self) -> Result<bool, SpoolError> {
         let mut index = self.index();
-        let Some((&number, stored)) = index.read.first_key_value() else { return Ok(false) };
-        let stored = stored.clone();
+        let Some(stored) = index.first_read().cloned() else { return Ok(false) };
         if matches!(stored.origin, Origin::File | Origin::Drive) && !index.forgotten.contains(&stored.content) {
             // First, or the file would be taken again from the folder that it came from.
             let path = self.folder.join(FORGOTTEN);
@@ -388,13 +417,7 @@ impl Spool {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             removed => removed.map_err(io_error("remove", &path))?,
         }
-        index.read.remove(&number);
-        if let Some(known) = index.known.get_mut(&stored.uid) {
-            known.retain(|other| other.number != number);
-            if known.is_empty() {
-                index.known.remove(&stored.uid);
-            }
-        }
+        index.remove(&stored);
         // Some file systems count the space as free only then.
         sync_folder(&self.read)?;
         log::info!("deleted {}, which was read, to make room", path.display());
@@ -467,7 +490,7 @@ impl Spool {
     /// The unread object that came first.
     pub fn first_unread(&self) -> Option<(Stored, PathBuf)> {
         let index = self.index();
-        index.unread.values().next().map(|stored| (stored.clone(), self.unread.join(stored.name())))
+        index.first_unread().map(|stored| (stored.clone(), self.unread.join(stored.name())))
     }
 
     /// The unread object that came first; waits for one, `longest` at most.
@@ -489,6 +512,11 @@ impl Spool {
         path.is_file().then_some(path)
     }
 
+    /// Whether the object of that number waits to be read.
+    pub fn is_unread(&self, number: u64) -> bool {
+        self.index().unread.contains(&number)
+    }
+
     /// How many objects are not yet read.
     pub fn unread_count(&self) -> usize {
         self.index().unread.len()
@@ -500,7 +528,7 @@ impl Spool {
     /// When the file cannot be moved; it is then still unread.
     pub fn mark_read(&self, stored: &Stored) -> Result<(), SpoolError> {
         let mut index = self.index();
-        if !index.unread.contains_key(&stored.number) {
+        if !index.unread.contains(&stored.number) {
             return Ok(());
         }
         let from = self.unread.join(stored.name());
@@ -511,9 +539,7 @@ impl Spool {
             }
             renamed => renamed.map_err(io_error("move to the read ones", &from))?,
         }
-        if let Some(stored) = index.unread.remove(&stored.number) {
-            index.read.insert(stored.number, stored);
-        }
+        index.unread.remove(&stored.number);
         index.arrivals.remove(&stored.number);
         // Arrival first: an object in neither folder would be lost, one in both would be read twice.
         sync_folder(&self.read)?;
@@ -532,19 +558,19 @@ impl Spool {
     /// The files of all objects with this UID that are in the spool, durably.
     pub fn find(&self, uid: &SopInstanceUid) -> Vec<PathBuf> {
         let index = self.index();
-        let known = index.known.get(&Fingerprint::of_uid(uid)).map_or(&[][..], Vec::as_slice);
-        known.iter().map(|stored| self.place_of(&index, stored)).filter(|path| path.is_file()).collect()
+        let known = index.known(Fingerprint::of_uid(uid));
+        known.map(|stored| self.place_of(&index, stored)).filter(|path| path.is_file()).collect()
     }
 
     fn place_of(&self, index: &Index, stored: &Stored) -> PathBuf {
-        let folder = if index.unread.contains_key(&stored.number) { &self.unread } else { &self.read };
+        let folder = if index.unread.contains(&stored.number) { &self.unread } else { &self.read };
         folder.join(stored.name())
     }
 
     /// Whether the very object was kept before, and nobody has removed its file since.
     fn is_known(&self, index: &Index, uid: Fingerprint, content: Fingerprint) -> bool {
-        let known = index.known.get(&uid).map_or(&[][..], Vec::as_slice);
-        known.iter().any(|stored| stored.content == content && self.place_of(index, stored).is_file())
+        let mut known = index.known(uid);
+        known.any(|stored| stored.content == content && self.place_of(index, stored).is_file())
     }
 }
 
@@ -636,8 +662,7 @@ impl Incoming<'_> {
         if is_known(&index) {
             return Ok(Kept::Again);
         }
-        let known = index.known.get(&uid).map_or(&[][..], Vec::as_slice);
-        let differs = known.iter().any(|stored| stored.content != content);
+        let differs = index.known(uid).any(|stored| stored.content != content);
         let stored = Stored { number: index.next_number, origin, uid, content, differs };
         let place = spool.unread.join(stored.name());
         fs::rename(&self.path, &place).map_err(io_error("move to the unread ones", &self.path))?;
@@ -651,8 +676,7 @@ impl Incoming<'_> {
             }
             return Err(error);
         }
-        index.known.entry(uid).or_default().push(stored.clone());
-        index.unread.insert(stored.number, stored.clone());
+        index.insert(stored.clone(), true);
         index.arrivals.insert(stored.number, arrival);
         drop(index);
         spool.arrived.notify_all();
@@ -853,7 +877,7 @@ mod tests {
         drop(spool);
         let spool = Spool::open(folder.path(), NO_RESERVE).unwrap();
         let origins: Vec<_> =
-            spool.index().unread.values().map(|stored| (stored.from_network(), stored.from_drive())).collect();
+            spool.index().objects.values().map(|stored| (stored.from_network(), stored.from_drive())).collect();
         assert_eq!(origins, [(false, false), (true, false), (false, true)]);
     }
 
