@@ -174,6 +174,7 @@ impl Reader {
             // The line was durable and the program ended before the object was marked.
             return Ok(spool.mark_read(stored)?);
         }
+        self.take_confirmed();
         let start = Instant::now();
         let acquired = self.wall.read_film(path, &Limits::default())?;
         let acquired = if stored.is_photograph() { acquired.and_then(film::develop) } else { acquired };
@@ -213,19 +214,33 @@ impl Reader {
         Ok(())
     }
 
+    /// Takes a model that was confirmed since the last film.
+    fn take_confirmed(&mut self) {
+        match self.serving.is_superseded(&self.device) {
+            Ok(false) => {}
+            Ok(true) => self.replace(),
+            Err(error) => log::error!("whether another model was confirmed is not known: {error}"),
+        }
+    }
+
+    /// Puts the model that is in force now in the place of this one.
+    fn replace(&mut self) {
+        match serve(self.named.as_deref(), &self.device) {
+            Ok(serving) => self.serving = serving,
+            // Whatever supervises the program starts it again, and it says the same until somebody comes.
+            Err(failure) => {
+                log::error!("no model can be used any more: {failure}");
+                process::exit(1);
+            }
+        }
+    }
+
     /// Tells the store what a durable reading says of a model on trial, and takes another where that was given up.
     fn count(&mut self, fault: Option<&str>) {
         match self.serving.reading_done(fault) {
             Ok(Next::Same) => {}
             Ok(Next::Confirmed) => log::info!("the model on trial is confirmed"),
-            Ok(Next::Replace) => match serve(self.named.as_deref(), &self.device) {
-                Ok(serving) => self.serving = serving,
-                // Whatever supervises the program starts it again, and it says the same until somebody comes.
-                Err(failure) => {
-                    log::error!("no model can be used any more: {failure}");
-                    process::exit(1);
-                }
-            },
+            Ok(Next::Replace) => self.replace(),
             Err(error) => log::error!("this reading does not count for the model on trial: {error}"),
         }
     }

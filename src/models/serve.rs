@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::adapters::disk::DiskStorage;
 use crate::bundle::release::Opened;
-use crate::bundle::slots::{Slot, SlotState};
+use crate::bundle::slots::{Slot, SlotState, confirmed};
 use crate::bundle::{AfterSelfTest, Policy, Stage, Store, StoreError, VerifiedModel};
 use crate::engine::{EngineOptions, TractClassifier};
 use crate::self_test::{self_test, self_test_within};
@@ -31,6 +31,8 @@ pub struct Serving {
     pub remarks: Vec<String>,
     /// Slot and store while the model is on trial.
     trial: Option<Trial>,
+    /// Digest of the bundle that was confirmed when this model was chosen; `None` where there was none.
+    confirmed: Option<String>,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,12 @@ pub enum Next {
 /// # Errors
 /// When no model can be used: the device shows a fault and gives no verdict.
 pub fn serve(named: Option<&Path>, device: &Device, options: EngineOptions) -> Result<Serving, ModelsError> {
+    let mut serving = choose_and_test(named, device, options)?;
+    serving.confirmed = confirmed_in(device)?;
+    Ok(serving)
+}
+
+fn choose_and_test(named: Option<&Path>, device: &Device, options: EngineOptions) -> Result<Serving, ModelsError> {
     if let Some(path) = named_or_set(named) {
         return ready(open_named(&path, None, device)?, options);
     }
@@ -102,6 +110,19 @@ pub fn serve(named: Option<&Path>, device: &Device, options: EngineOptions) -> R
     Err(ModelsError::store(&device.store)(StoreError::NoModel(given_up)))
 }
 
+/// Digest of the bundle that the store has confirmed and would run; `None` where there is none.
+fn confirmed_in(device: &Device) -> Result<Option<String>, ModelsError> {
+    let Some(mut storage) = open_store(device)? else { return Ok(None) };
+    match Store::new(&mut storage).state() {
+        Ok(state) => {
+            let running = confirmed(&state.slots).first().and_then(|slot| state.slot(*slot).bundle());
+            Ok(running.map(|bundle| bundle.sha256.clone()))
+        }
+        Err(StoreError::NoStore) => Ok(None),
+        Err(error) => Err(ModelsError::store(&device.store)(error)),
+    }
+}
+
 /// What goes into the record: the words of the self-test without the model's name, which stands beside them.
 fn reason(error: &ModelsError) -> String {
     match error {
@@ -139,7 +160,7 @@ pub fn ready(chosen: Chosen, options: EngineOptions) -> Result<Serving, ModelsEr
             Some(asked.map_err(failed)?)
         }
     };
-    Ok(Serving { model, classifier, from, golden_films, remarks, trial: None })
+    Ok(Serving { model, classifier, from, golden_films, remarks, trial: None, confirmed: None })
 }
 
 impl Serving {
@@ -161,6 +182,19 @@ impl Serving {
         self.trial.is_some()
     }
 
+    /// Whether somebody, such as `lightbox bundle confirm`, has confirmed another model since: call [`serve`] again before
+    /// the next film. One that was named stays; what becomes of one on trial, [`reading_done`](Self::reading_done) says.
+    ///
+    /// # Errors
+    /// When the store cannot be read; the model goes on.
+    pub fn is_superseded(&self, device: &Device) -> Result<bool, ModelsError> {
+        match self.from {
+            From::Named(_) => Ok(false),
+            From::Slot { .. } | From::Shipped(_) if self.trial.is_some() => Ok(false),
+            From::Slot { .. } | From::Shipped(_) => Ok(confirmed_in(device)? != self.confirmed),
+        }
+    }
+
     /// Takes down what a reading says of a model on trial; of any other nothing is taken down. To be called once the
     /// reading is durable. `fault` says that the model gave no usable answer.
     ///
@@ -177,6 +211,9 @@ impl Serving {
             Err(error) => Err(error),
         };
         let next = next.map_err(ModelsError::store(store))?;
+        if next == Next::Confirmed {
+            self.confirmed = Some(trial.sha256.clone());
+        }
         if next != Next::Same {
             self.trial = None;
         }

@@ -3,11 +3,11 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses the part that it needs")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use lightbox::bundle::golden::Golden;
-use lightbox::bundle::{Draft, digest_line, seal};
+use lightbox::bundle::{Draft, digest_line, seal, sha256_hex};
 use lightbox::domain::GreyImage;
 use lightbox::engine::TractClassifier;
 use lightbox::self_test::make_golden;
@@ -80,6 +80,25 @@ impl Bench {
     pub fn bundle(&self, version: u64) -> String {
         let network = small_network(version);
         self.put(&format!("{version}.lbx"), &sealed(version, &network, &golden_of(version, &network)))
+    }
+
+    /// Makes the confirmed slot A of a store answer otherwise than it was audited: as if the processor had gone bad since.
+    pub fn spoil(&self, store: &str) {
+        let store = Path::new(store);
+        let state = fs::read_to_string(store.join("state-0")).expect("a record");
+        let old = state.split("\"sha256\": \"").nth(1).or_else(|| state.split("\"sha256\":\"").nth(1));
+        let old = old.expect("a digest")[..64].to_owned();
+        let bytes = sealed(1, &small_network(1), &golden_of(50, &small_network(50)));
+        let (new, signatures) = (sha256_hex(&bytes), sign(&bytes, &[&self.maker.release]));
+        fs::write(store.join("slot-a.lbx"), bytes).expect("written");
+        fs::write(store.join("slot-a.lbx.minisig"), signatures).expect("written");
+        for name in ["state-0", "state-1"] {
+            let path = store.join(name);
+            let record = fs::read_to_string(&path).expect("a record").replace(&old, &new);
+            let (_, json) = record.split_once('\n').expect("two parts");
+            let record = format!("lightbox-state 1 {}\n{json}", sha256_hex(json.as_bytes()));
+            fs::write(path, record).expect("written");
+        }
     }
 
     /// A store with version 1 confirmed.
