@@ -5,6 +5,8 @@
 mod bench;
 #[path = "support/bundles.rs"]
 mod bundles;
+#[path = "kiosk/camera.rs"]
+mod camera;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,8 +119,12 @@ impl Place {
 
     /// Whether a picture has the band of such a verdict at its top.
     fn shown(&self, verdict: &Verdict) -> bool {
+        self.has_band(theme::band(verdict))
+    }
+
+    /// Whether a picture has a band of that colour at its top.
+    fn has_band(&self, band: embedded_graphics::pixelcolor::Rgb888) -> bool {
         use embedded_graphics::prelude::RgbColor;
-        let band = theme::band(verdict);
         self.pictures().iter().any(|picture| {
             let picture = image::open(picture).expect("a whole picture").into_rgb8();
             picture.get_pixel(1, 1).0 == [band.r(), band.g(), band.b()]
@@ -247,6 +253,45 @@ fn a_refused_film_says_why_on_the_panel_and_in_the_journal() {
     kiosk.wait_for("as reading 3: ");
     let origins: Vec<String> = place.rows().into_iter().map(|row| row.origin).collect();
     assert_eq!(origins, ["folder", "folder", "drive"]);
+    assert!(kiosk.stop().success());
+}
+
+#[test]
+fn a_burst_of_films_is_read_without_the_panel_being_drawn_for_each() {
+    const FILMS: u32 = 150;
+    let model = bench::model_folder(1, &bundles::small_network(1));
+    let place = Place::new(&format!("[reading]\nmodel = {:?}\n", model.path()));
+    let mut kiosk = place.start();
+    kiosk.wait_for("shows Ready");
+    let (start, before) = (Instant::now(), kiosk.log().matches("shows ").count());
+    for number in 0..FILMS {
+        place.put(&format!("{number}.png"), &small_picture(number));
+    }
+    kiosk.wait_for(&format!("as reading {FILMS}: "));
+    // A verdict a second, and a few times a second what counts up; each film alone has four steps.
+    let (seconds, drawn) = (start.elapsed().as_secs() as usize + 1, kiosk.log().matches("shows ").count() - before);
+    assert!(drawn <= 8 + 5 * seconds, "drawn {drawn} times in {seconds} s:\n{}", kiosk.log());
+    assert!(kiosk.stop().success());
+}
+
+#[test]
+fn a_model_that_fails_its_self_test_shows_a_fault_and_gives_no_verdict() {
+    let bench = Bench::new();
+    let store = bench.device();
+    bench.spoil(&store);
+    let place = Place::new(&format!("[models]\nstore = {store:?}\n[metrics]\nfile = 'lightbox.prom'\nevery_s = 1\n"));
+    let mut kiosk = place.start();
+    place.put("film.png", &film_png());
+    kiosk.wait_for("fails its self-test and is not used: golden film 00: the logit of normal is ");
+    kiosk.wait_for("shows Fault { trouble: Part(Model) }");
+    wait_until("taken in", || kiosk.log(), || place.unread() == 1);
+    let metrics = || fs::read_to_string(place.path("lightbox.prom")).unwrap_or_default();
+    wait_until("counted", metrics, || metrics().contains("lightbox_self_test_passed 0"));
+    // It is tried again, and says the same.
+    wait_until("tried again", || kiosk.log(), || kiosk.log().matches("fails its self-test").count() >= 2);
+    assert_eq!((place.rows().len(), place.unread()), (0, 1), "{}", kiosk.log());
+    let fault = theme::mix(theme::GROUND, theme::of_level(lightbox::ui::Level::Fault), 0.14);
+    assert!(place.has_band(fault) && !place.film_is_shown());
     assert!(kiosk.stop().success());
 }
 
@@ -429,7 +474,8 @@ impl InTerminal {
         // What an earlier start said is no answer to what is asked of this one.
         let _ = fs::remove_file(place.path("log"));
         let inner = format!(
-            "exec {PROGRAM} run --config {} 2> {}",
+            "echo $$ > {}; exec {PROGRAM} run --config {} 2> {}",
+            place.path("process").display(),
             place.path("board.toml").display(),
             place.path("log").display()
         );
@@ -458,6 +504,34 @@ impl InTerminal {
     #[track_caller]
     fn wait_for(place: &Place, text: &str) {
         wait_until(text, || Self::log(place), || Self::log(place).contains(text));
+    }
+
+    /// To the camera, past the verdicts that stand in the way.
+    #[track_caller]
+    fn go_to_camera(&mut self, place: &Place) {
+        let start = Instant::now();
+        let aims = || {
+            Self::log(place).lines().rfind(|line| line.contains("shows ")).is_some_and(|line| line.contains("Aiming"))
+        };
+        while !aims() {
+            assert!(start.elapsed() < PATIENCE, "{}", Self::log(place));
+            let before = Self::log(place).len();
+            self.keys.write_all(SELECT.as_bytes()).expect("a terminal");
+            let answered = Instant::now();
+            while answered.elapsed() < Duration::from_secs(2)
+                && !Self::log(place).get(before..).is_some_and(|new| new.contains("shows "))
+            {
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    /// As a power cut ends it.
+    fn kill(mut self, place: &Place) {
+        let process = fs::read_to_string(place.path("process")).expect("its number");
+        let killed = Command::new("kill").args(["-KILL", process.trim()]).status();
+        assert!(killed.expect("kill").success());
+        self.kiosk.child.wait().expect("it has ended");
     }
 
     /// Ctrl-C, as a person ends it.

@@ -9,11 +9,12 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::archive::ArchiveTable;
+use super::camera::CameraTable;
 use super::devices::{DeviceTables, Devices, PanelConfig};
 use super::models::ModelsTable;
 use super::{
-    ArchiveConfig, Check, ConfigError, FolderConfig, FolderTable, LimitsTable, ListenerConfig, ListenerTable,
-    ModelsConfig, SpoolConfig, SpoolTable,
+    ArchiveConfig, CameraConfig, Check, ConfigError, FolderConfig, FolderTable, LimitsTable, ListenerConfig,
+    ListenerTable, ModelsConfig, SpoolConfig, SpoolTable,
 };
 use crate::domain::Language;
 
@@ -41,6 +42,13 @@ folder = "/var/lib/lightbox/spool"
 path = "/media"
 # make = false                # make the folder where there is none
 # drives = true               # removable drives are mounted here; by default below /media, /run/media and /mnt alone
+
+# [camera]                    # films on a light box are photographed with it
+# device = "/dev/video0"      # a document camera, or else a program that writes a picture to its output:
+#                             # command = ["rpicam-still", "--nopreview", "--immediate", "--output", "-"]
+# size = [1920, 1080]         # of the device's pictures, as near as it comes; not with command
+#                             # look = ["rpicam-still", …]: small pictures to aim by, with command
+# timeout_s = 20              # for one picture
 
 # [updates]                   # models on drives
 # from = "/media"             # where drives are mounted
@@ -71,6 +79,7 @@ struct BoardFile {
     listener: Option<ListenerTable>,
     #[serde(default)]
     folders: Vec<FolderTable>,
+    camera: Option<CameraTable>,
     limits: Option<LimitsTable>,
     #[serde(default)]
     idle: IdleTable,
@@ -154,6 +163,8 @@ pub struct Board {
     pub listener: Option<ListenerConfig>,
     /// Where films are taken from.
     pub folders: Vec<FolderConfig>,
+    /// What photographs films; `None` without a camera.
+    pub camera: Option<CameraConfig>,
     /// After how long something happens by itself.
     pub idle: Idle,
     /// Where figures for a monitoring system are written.
@@ -238,9 +249,10 @@ impl BoardFile {
         let folders: Vec<FolderTable> =
             self.folders.into_iter().map(|folder| FolderTable { path: seen(folder.path), ..folder }).collect();
         let folders = check.folders(&folders, &spool)?;
+        let camera = self.camera.map(|typed| check.camera(typed)).transpose()?;
         if self.listener.is_none() {
-            if folders.is_empty() {
-                let expected = "a [listener] or at least one [[folders]]: else no film ever comes";
+            if folders.is_empty() && camera.is_none() {
+                let expected = "a [listener], a [camera] or at least one [[folders]]: else no film ever comes";
                 return Err(check.refused("folders", "empty", expected));
             }
             if self.limits.is_some() {
@@ -295,6 +307,7 @@ impl BoardFile {
             spool,
             listener,
             folders,
+            camera,
             idle: check.idle(&self.idle)?,
             metrics: metrics.transpose()?,
             archive,
@@ -348,6 +361,7 @@ impl Check<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::CameraKind;
     use super::*;
 
     const PANEL: &str = "[panel]\nkind = 'terminal'\n";
@@ -380,6 +394,8 @@ mod tests {
         assert_eq!(typed.model.take().as_deref(), Some(Path::new("/etc/lightbox/models/example")));
         assert_eq!((typed.threads.take(), typed.updates.take()), (Some(4), Some("/media".into())));
         assert_eq!(typed.metrics.take().unwrap().every, Duration::from_secs(15));
+        let kind = CameraKind::Device { path: "/dev/video0".into(), size: (1920, 1080) };
+        assert_eq!(typed.camera.take(), Some(CameraConfig { kind, timeout: Duration::from_secs(20) }));
         assert_eq!(typed, board);
         assert_eq!(
             (board.site.show_identity, board.site.keep_identity),
@@ -422,20 +438,31 @@ mod tests {
         refused("# [idle]", "[idle]\nhold_s = 0", "idle.hold_s is 0, expected 1 to 3600");
         refused("# [idle]", "[idle]\nreturn_s = 4", "idle.return_s is 4, expected 5 to 86400");
         refused("# [idle]", "[idle]\nblank_s = 86401", "idle.blank_s is 86401, expected 0 to 86400");
+        refused("# [camera]", "[camera]", "camera.device is missing, expected it or camera.command");
+        refused(
+            "# [camera]",
+            "[camera]\ndevice = '/dev/video0'\ntimeout_s = 0#",
+            "camera.timeout_s is 0, expected 1 to",
+        );
         refused("# [metrics]", "[metrics]\nfile = ''#", "metrics.file is empty, expected the path of a file");
         refused("# [metrics]", "[metrics]\nfile = 'f'\nevery_s = 0#", "metrics.every_s is 0, expected 1 to 3600");
         refused("[[folders]]", "[limits]\n[[folders]]", "limits is given, expected nothing without a [listener]");
         let none = "[journal]\nfile = 'j'\n[spool]\nfolder = 's'\n";
         let told = parse(&format!("{none}{PANEL}")).unwrap_err().to_string();
-        assert!(told.contains("folders is empty, expected a [listener] or at least one [[folders]]"), "{told}");
+        assert!(
+            told.contains("folders is empty, expected a [listener], a [camera] or at least one [[folders]]"),
+            "{told}"
+        );
     }
 
     #[test]
     fn an_unknown_key_is_named_with_its_line() {
         let told = parse(&format!("[site]\nlanguage = 'fr'\ncolour = 'red'\n{PANEL}")).unwrap_err().to_string();
         assert!(told.contains("line 3") && told.contains("unknown field `colour`"), "{told}");
-        let told = parse(&format!("{EXAMPLE}{PANEL}[camera]\n")).unwrap_err().to_string();
-        assert!(told.contains("unknown field `camera`"), "{told}");
+        let told = parse(&format!("{EXAMPLE}{PANEL}[colour]\n")).unwrap_err().to_string();
+        assert!(told.contains("unknown field `colour`"), "{told}");
+        let alone = parse(&format!("[journal]\nfile = 'j'\n[spool]\nfolder = 's'\n[camera]\ncommand = ['c']\n{PANEL}"));
+        assert!(alone.is_ok_and(|board| board.camera.is_some()), "a camera alone is a way in");
         let told = Board::read(Path::new("/no/such.toml")).unwrap_err().to_string();
         assert!(told.starts_with("cannot read /no/such.toml: "), "{told}");
     }

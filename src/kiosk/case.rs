@@ -39,7 +39,8 @@ impl Picture {
     }
 }
 
-fn shrunk(image: GreyImage, longest: u32) -> GreyImage {
+/// At most `longest` pixels wide and high.
+pub(super) fn shrunk(image: GreyImage, longest: u32) -> GreyImage {
     let side = image.width().max(image.height());
     if side <= longest {
         return image;

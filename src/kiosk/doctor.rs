@@ -5,10 +5,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::adapters::{clock, devices, hardware};
-use crate::config::{BacklightConfig, Board, LampPlace, PanelConfig};
+use crate::adapters::file::Limits;
+use crate::adapters::wall::Wall;
+use crate::adapters::{camera, clock, devices, hardware};
+use crate::config::{BacklightConfig, Board, CameraConfig, CameraKind, LampPlace, PanelConfig};
 use crate::engine::EngineOptions;
 use crate::models::{self, Device};
+use crate::pipeline::film;
 use crate::record::Journal;
 
 /// Written to try the disk.
@@ -90,6 +93,9 @@ pub fn missing_devices(board: &Board) -> Vec<Finding> {
     if let Some(watchdog) = &board.devices.watchdog {
         named.push(("watchdog.device", watchdog.device.clone()));
     }
+    if let Some(CameraKind::Device { path, .. }) = board.camera.as_ref().map(|camera| &camera.kind) {
+        named.push(("camera.device", path.clone()));
+    }
     let missing = named.into_iter().filter(|(_, path)| !path.exists());
     let advice = "connect it, switch its driver on (device tree overlay, kernel module), or name another";
     missing
@@ -103,6 +109,7 @@ pub fn examine(board: &Board, threads: usize) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.push(panel(board));
     findings.extend(keys(board));
+    findings.extend(board.camera.as_ref().map(camera));
     findings.extend(lamps_and_watchdog(board));
     findings.extend(storage(board));
     findings.push(journal(board));
@@ -168,10 +175,36 @@ fn keys(board: &Board) -> Vec<Finding> {
     opened.collect()
 }
 
+/// Takes a photograph, and says what of it can be told without a film.
+fn camera(config: &CameraConfig) -> Finding {
+    let advice = "check its cable and driver (`ls /dev/video*`, `rpicam-hello --list-cameras`), that the user is in the \
+                  group video, and whether another program has it: stop the kiosk before the doctor";
+    let failed = |why: String| bad("camera", Severity::Fault, why, advice);
+    let start = Instant::now();
+    let bytes = match camera::open(config).shoot() {
+        Ok(bytes) => bytes,
+        Err(error) => return failed(error.to_string()),
+    };
+    let took = start.elapsed().as_millis();
+    let size = bytes.len().div_ceil(1000);
+    match Wall::of_this_program().decode(&bytes, &Limits::default()) {
+        Ok(Ok(photograph)) => {
+            let (columns, rows) = (photograph.image.width(), photograph.image.height());
+            let seen = match film::guide(&photograph.image).hint {
+                None => "a film that can be read".to_owned(),
+                Some(reason) => format!("{} ({reason})", reason.words().to_lowercase()),
+            };
+            good("camera", format!("a photograph of {columns} × {rows} pixels, {size} kB, in {took} ms: {seen}"))
+        }
+        Ok(Err(rejection)) => failed(format!("what it gave in {took} ms, {size} kB, is no picture: {rejection}")),
+        Err(error) => failed(error.to_string()),
+    }
+}
+
 fn lamps_and_watchdog(board: &Board) -> Vec<Finding> {
     let mut findings: Vec<Finding> = missing_devices(board)
         .into_iter()
-        .filter(|finding| !finding.part.starts_with("panel"))
+        .filter(|finding| !finding.part.starts_with("panel") && !finding.part.starts_with("camera"))
         .map(|finding| Finding { severity: Severity::Fault, ..finding })
         .collect();
     // Neither is opened: a lamp would go out, and a watchdog starts to run.

@@ -4,13 +4,14 @@
 //!  keys ─────────┐                      ┌──► panel (newest picture first)
 //!  reader ───────┤  News   ┌────────┐   ├──► lamps, watchdogs
 //!  drives ───────┼────────►│  loop  ├───┤
-//!  panel, parts ─┘         └───┬────┘   └──► settings, figures
-//!                              └── Order ──► reader (model, journal, decoder; between two films)
-//!  listener ──► spool ◄── folders            reader ──► spool, journal
+//!  camera ───────┤         └───┬────┘   └──► settings, figures
+//!  panel, parts ─┘             └── Order ──► reader (model, journal, decoder; between two films)
+//!  listener, camera ──► spool ◄── folders    reader ──► spool, journal
 //! ```
 //! The loop decides nothing itself: it turns news into events, asks the state machine, does what that says, and draws.
 //! Whatever can hang or break runs in a thread of its own and is started again when it ends.
 
+mod camera;
 mod case;
 mod doctor;
 mod metrics;
@@ -18,6 +19,7 @@ mod panel;
 mod parts;
 mod pulse;
 mod reader;
+mod redraw;
 mod screen;
 pub mod state;
 mod update;
@@ -33,12 +35,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use self::camera::{Shutter, Sight};
 use self::case::Case;
 use self::metrics::Metrics;
 use self::panel::Mailbox;
 use self::parts::{BackOff, keep_running, words_of};
 use self::pulse::Pulse;
 use self::reader::{Order, Reader};
+use self::redraw::Redraw;
 use self::state::{Action, Event, Kiosk, Part, State, Step, Timing, Update, transition};
 use self::update::{Refusal, UpdateNews};
 use crate::adapters::archive::Archive;
@@ -114,6 +118,9 @@ enum News {
     Read(Box<Case>, Duration),
     Listed(Vec<Case>),
     Opened(Option<Box<Case>>),
+    Sight(Sight),
+    /// The number in the spool of the photograph that was taken; `None` when there is none.
+    Taken(Option<u64>),
     Update(UpdateNews),
     PanelSize((u32, u32)),
 }
@@ -126,6 +133,7 @@ struct Shared {
     archive: Option<Archive>,
     threads: usize,
     mailbox: Mailbox,
+    shutter: Shutter,
     pulse: Pulse,
     ending: AtomicBool,
     longest_side: AtomicU32,
@@ -161,6 +169,7 @@ pub fn run(board: Board, threads: usize) -> Result<(), KioskError> {
         archive: archive_of(&board),
         threads: board.threads.unwrap_or(threads),
         mailbox: Mailbox::new(),
+        shutter: Shutter::default(),
         pulse: Pulse::default(),
         ending: AtomicBool::new(false),
         longest_side: AtomicU32::new(LONGEST_SIDE),
@@ -298,8 +307,11 @@ struct Desk {
     stop: UnixStream,
     crew: Crew,
     kiosk: Kiosk,
-    /// Something that is shown has changed.
-    dirty: bool,
+    redraw: Redraw,
+    /// What the camera sees.
+    sight: Sight,
+    /// The photograph whose verdict is awaited, by its number in the spool.
+    awaited: Option<u64>,
     size: Option<(u32, u32)>,
     spool: Option<Arc<Spool>>,
     coming_in: ComingIn,
@@ -344,8 +356,10 @@ impl Desk {
         let lamps = shared.board.devices.lamps.iter();
         let lamps = lamps.map(|config| Lit { config: config.clone(), lamp: None, told: None, rests_until: None });
         Self {
-            kiosk: Kiosk::new(timing, language),
-            dirty: true,
+            kiosk: Kiosk::new(timing, language).with_camera(shared.board.camera.is_some()),
+            redraw: Redraw::new(now),
+            sight: Sight::Opening,
+            awaited: None,
             size: None,
             spool: None,
             coming_in: ComingIn::default(),
@@ -386,7 +400,7 @@ impl Desk {
         // Also a device that only shows a fault is up: nobody is to end it for that.
         supervisor::ready();
         while !self.stopped {
-            match heard.recv_timeout(TURN) {
+            match heard.recv_timeout(self.redraw.pause().min(TURN)) {
                 Ok(news) => self.hear(news),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
@@ -408,7 +422,14 @@ impl Desk {
         let before = self.kiosk.clone();
         let (kiosk, actions) = transition(before.clone(), event);
         self.kiosk = kiosk;
-        self.dirty |= !self.kiosk.looks_like(&before);
+        if !self.kiosk.looks_like(&before) {
+            self.redraw.now();
+        }
+        let aims = matches!(self.kiosk.state, State::Camera(_));
+        self.shared.shutter.aim(aims);
+        if !aims {
+            self.sight = Sight::Opening;
+        }
         for action in actions {
             self.act(action);
         }
@@ -424,12 +445,14 @@ impl Desk {
             | State::Receiving
             | State::Reading
             | State::Review(_)
+            | State::Camera(_)
+            | State::Menu { .. }
             | State::Update { .. }
             | State::Settings { .. }
             | State::Fault { .. } => None,
         };
         let unseen = &self.kiosk.unseen;
-        self.cases.retain(|case, _| shown == Some(*case) || unseen.iter().any(|(waiting, _)| waiting == case));
+        self.cases.retain(|case, _| shown == Some(*case) || unseen.iter().any(|waiting| waiting.case == *case));
         if !matches!(self.kiosk.state, State::Review(_)) {
             (self.listed, self.opened) = (Vec::new(), None);
         }
@@ -439,6 +462,8 @@ impl Desk {
         match action {
             Action::Light(lit) => self.shared.mailbox.light(lit),
             Action::Restart => self.order(Order::Restart),
+            Action::Shoot => self.shared.shutter.shoot(),
+            Action::Reopen => self.shared.shutter.reopen(),
             Action::List => self.order(Order::List),
             Action::Open { at } => match self.listed.get(at) {
                 Some(case) => self.order(Order::Open(case.row.sequence)),
@@ -479,18 +504,28 @@ impl Desk {
             News::Starting(step) => self.happen(Event::Starting(step)),
             News::Started => self.happen(Event::Started),
             News::Spool(spool) => self.open_ways(spool),
-            News::JournalIsSound(sound) => (self.journal_sound, self.dirty) = (sound, true),
-            News::Rows(rows) => (self.rows, self.dirty) = (rows, true),
+            News::JournalIsSound(sound) => {
+                self.journal_sound = sound;
+                self.redraw.now();
+            }
+            News::Rows(rows) => {
+                self.rows = rows;
+                self.redraw.now();
+            }
             News::Model(model) => self.hear_of_model(model),
             News::Confirmed => {
                 if let Some(model) = &mut self.model {
                     model.on_trial = false;
                 }
-                (self.update_at, self.dirty) = (UpdateAt::None, true);
+                self.update_at = UpdateAt::None;
+                self.redraw.now();
                 self.happen(Event::Update(Update::None));
             }
             News::Reading(step) => {
-                (self.step, self.dirty) = (step, true);
+                self.step = step;
+                if self.kiosk.state == State::Reading {
+                    self.redraw.soon();
+                }
                 if step == ReadingStep::Decode {
                     self.happen(Event::Reading);
                 }
@@ -501,14 +536,15 @@ impl Desk {
                 if !took.is_zero() {
                     self.metrics.count(verdict.name(), verdict.reason().map(|reason| reason.code()), took);
                 }
-                let event = Event::Read { case: case.row.sequence, refused: case.refused() };
+                let photographed = case.row.origin == "camera";
+                let event = Event::Read { case: case.row.sequence, refused: case.refused(), photographed };
                 self.rows = self.rows.max(case.row.sequence);
                 self.cases.insert(case.row.sequence, *case);
                 self.happen(event);
             }
             News::Listed(cases) => {
                 self.listed = cases;
-                self.dirty = true;
+                self.redraw.now();
                 self.happen(Event::Listed { of: self.listed.len() });
             }
             News::Opened(case) => {
@@ -516,12 +552,25 @@ impl Desk {
                     Some(case) => Event::Opened { refused: case.refused() },
                     None => Event::NotOpened,
                 };
-                (self.opened, self.dirty) = (case.map(|case| *case), true);
+                self.opened = case.map(|case| *case);
+                self.redraw.now();
                 self.happen(event);
             }
+            News::Sight(sight) => {
+                if let State::Camera(_) = self.kiosk.state {
+                    self.sight = sight;
+                    self.redraw.now();
+                }
+            }
+            News::Taken(Some(number)) => {
+                (self.awaited, self.step) = (Some(number), ReadingStep::Decode);
+                self.happen(Event::Taken);
+            }
+            News::Taken(None) => self.happen(Event::NotTaken),
             News::Update(news) => self.hear_of_update(news),
             News::PanelSize(size) => {
-                (self.size, self.dirty) = (Some(size), true);
+                self.size = Some(size);
+                self.redraw.now();
                 self.shared.longest_side.store(size.0.max(size.1).clamp(64, LONGEST_SIDE), Ordering::Relaxed);
             }
         }
@@ -545,7 +594,7 @@ impl Desk {
                 }
                 let since = self.failing.get(&(part, index)).map_or_else(|| clock::now().0, |(_, since)| *since);
                 self.failing.insert((part, index), (why, since));
-                self.dirty = true;
+                self.redraw.now();
                 self.happen(Event::Part { part, works: false });
             }
         }
@@ -589,6 +638,17 @@ impl Desk {
                 });
             }));
         }
+        if self.shared.board.camera.is_some() {
+            let spool = Arc::clone(&spool);
+            let camera = self.crew.start("camera", move |shared| {
+                if let Some(config) = &shared.board.camera {
+                    camera::run(shared, config, &spool);
+                }
+            });
+            if let Err(error) = camera {
+                self.hear_of_part(Part::Camera, usize::MAX, Err(error.to_string()));
+            }
+        }
         for error in started.into_iter().filter_map(Result::err) {
             self.hear_of_part(Part::Folders, usize::MAX, Err(error.to_string()));
         }
@@ -597,7 +657,8 @@ impl Desk {
     fn hear_of_model(&mut self, model: ModelInfo) {
         self.metrics.self_test = model.golden_films.map(|_| true);
         self.metrics.model = Some((model.name.clone(), model.version.clone(), model.manifest_sha256.clone()));
-        (self.self_test_failed, self.dirty) = (false, true);
+        self.self_test_failed = false;
+        self.redraw.now();
         if model.on_trial && matches!(self.update_at, UpdateAt::None | UpdateAt::Offered) {
             // It was installed before the program was started, and nobody has decided yet.
             (self.update_of, self.update_at) = ((model.name.clone(), model.version.clone()), UpdateAt::Found);
@@ -607,7 +668,7 @@ impl Desk {
     }
 
     fn hear_of_update(&mut self, news: UpdateNews) {
-        self.dirty = true;
+        self.redraw.now();
         match news {
             UpdateNews::Offered(path, offer) => {
                 if matches!(self.update_at, UpdateAt::None | UpdateAt::Offered) && !self.declined.contains(&path) {
@@ -674,11 +735,20 @@ impl Desk {
             if coming_in != self.coming_in {
                 let (before, after) = (self.coming_in.count() > 0, coming_in.count() > 0);
                 self.coming_in = coming_in;
-                self.dirty |= self.kiosk.state == State::Receiving;
+                if self.kiosk.state == State::Receiving {
+                    self.redraw.soon();
+                }
                 if before != after {
                     self.happen(Event::Receiving(after));
                 }
             }
+        }
+        // The row is durable and its verdict on its way once the photograph is out of the queue.
+        if let (Some(spool), Some(number)) = (&self.spool, self.awaited)
+            && !spool.is_unread(number)
+        {
+            self.awaited = None;
+            self.happen(Event::Settled);
         }
         if now >= self.next_health {
             self.next_health = now + HEALTH;
@@ -713,7 +783,9 @@ impl Desk {
         (self.metrics.temperature, self.metrics.free) = (temperature, room.map(|room| room.free));
         self.metrics.clock_verified = clock_verified;
         let minute = unix_ms.div_euclid(60_000);
-        self.dirty |= vitals != self.vitals || minute != self.minute;
+        if vitals != self.vitals || minute != self.minute {
+            self.redraw.now();
+        }
         (self.vitals, self.minute) = (vitals, minute);
         if let Some(spool) = &self.spool {
             let full = match spool.check_space() {
@@ -823,8 +895,10 @@ impl Desk {
     }
 
     fn draw(&mut self) {
-        let (true, true, Some(size)) = (self.dirty, self.kiosk.lit, self.size) else { return };
-        self.dirty = false;
+        let (true, Some(size)) = (self.kiosk.lit, self.size) else { return };
+        if !self.redraw.is_due(Instant::now()) {
+            return;
+        }
         log::debug!("shows {:?}", self.kiosk.state);
         self.shared.mailbox.show(self.frame(size));
     }

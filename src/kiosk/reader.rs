@@ -22,7 +22,7 @@ use crate::adapters::file::Limits;
 use crate::adapters::spool::{Reserve, Spool, Stored, is_photograph};
 use crate::adapters::wall::{Allowance, Wall};
 use crate::app::{self, Screened};
-use crate::domain::{Doubt, Identity, Reading, Verdict};
+use crate::domain::{Acquired, Doubt, Identity, Reading, Rejection, Verdict};
 use crate::engine::EngineOptions;
 use crate::models::{self, Next, Serving, entry_of};
 use crate::pipeline::film;
@@ -145,6 +145,16 @@ impl Reader {
         self.prepare()?;
         let Some(spool) = self.spool.clone() else { return Ok(()) };
         let Some((stored, path)) = spool.wait_for_unread(LOOK) else { return Ok(()) };
+        if let Some(serving) = &self.serving {
+            match serving.is_superseded(&self.shared.device) {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.load_model()?;
+                    self.shared.tell(News::Started);
+                }
+                Err(error) => log::error!("whether another model was confirmed is not known: {error}"),
+            }
+        }
         self.read(&spool, &stored, &path)
     }
 
@@ -288,11 +298,12 @@ impl Reader {
             (given_up(), vec!["the program could not read it".to_owned()], None)
         } else {
             let acquired = wall.read_film(path, &Limits::default()).map_err(|error| broken(Part::Reader)(&error))?;
-            let acquired = if stored.is_photograph() { acquired.and_then(film::develop) } else { acquired };
+            let (acquired, photograph) = developed(acquired, stored.is_photograph());
             let remarks = acquired.as_ref().map_or_else(|_| Vec::new(), |acquired| acquired.remarks.clone());
             let identity = acquired.as_ref().ok().and_then(|acquired| acquired.identity.clone());
             self.shared.tell(News::Reading(ReadingStep::Infer));
-            (app::screen(acquired, serving.model.manifest(), &mut serving.classifier), remarks, identity)
+            let screened = app::screen(acquired, serving.model.manifest(), &mut serving.classifier);
+            (with_photograph(screened, photograph), remarks, identity)
         };
         self.shared.tell(News::Reading(ReadingStep::Record));
         let site = &self.shared.board.site;
@@ -400,8 +411,9 @@ impl Reader {
         let (Some(wall), Some(serving)) = (&mut self.wall, &mut self.serving) else { return Ok(Some(case)) };
         let _busy = self.shared.pulse.reader.begin(Allowance::default().deadline + BESIDE_DECODING);
         let acquired = wall.read_film(&path, &Limits::default()).map_err(|error| broken(Part::Reader)(&error))?;
-        let acquired = if is_photograph(&path) { acquired.and_then(film::develop) } else { acquired };
-        let mut screened = app::screen(acquired, serving.model.manifest(), &mut serving.classifier);
+        let (acquired, photograph) = developed(acquired, is_photograph(&path));
+        let screened = app::screen(acquired, serving.model.manifest(), &mut serving.classifier);
+        let mut screened = with_photograph(screened, photograph);
         let same_model = serving.model.manifest_sha256() == case.row.manifest_sha256;
         if !same_model || screened.reading.verdict.name() != case.row.verdict {
             screened.saliency = None;
@@ -409,6 +421,25 @@ impl Reader {
         case.picture = Picture::of(screened, self.shared.longest_side());
         Ok(Some(case))
     }
+}
+
+/// The film of a photograph, and the photograph itself where there is no film in it: whoever took it sees what was wrong.
+fn developed(
+    acquired: Result<Acquired, Rejection>,
+    is_photograph: bool,
+) -> (Result<Acquired, Rejection>, Option<Acquired>) {
+    match acquired {
+        Ok(photograph) if is_photograph => match film::develop(photograph.clone()) {
+            Ok(film) => (Ok(film), None),
+            Err(rejection) => (Err(rejection), Some(photograph)),
+        },
+        acquired => (acquired, None),
+    }
+}
+
+fn with_photograph(screened: Screened, photograph: Option<Acquired>) -> Screened {
+    let picture = screened.picture.or(photograph);
+    Screened { picture, ..screened }
 }
 
 /// What is said of a film that this program cannot read without falling.

@@ -1,7 +1,8 @@
 //! What the panel shows: the state of the kiosk and what is known beside it, put into the screens' views.
 
+use super::camera::Sight;
 use super::case::Case;
-use super::state::{Part, Review, State, Step, Trouble, Update, Viewed};
+use super::state::{Camera, Entry, Part, Review, State, Step, Trouble, Update, Viewed};
 use super::update::changed_cases;
 use super::{Desk, UpdateAt};
 use crate::adapters::{clock, hardware};
@@ -10,10 +11,10 @@ use crate::domain::{Frame, Language};
 use crate::models;
 use crate::record::Recorded;
 use crate::ui::{
-    self, Changed, Difference, Fault, FaultView, Figure, Film, Health, Hint, JournalHealth, Keys, Level, Look,
-    ModelHealth, OfferPage, Page, PartHealth, ReadingView, ReadyView, ReceivingView, ReviewRow, ReviewView, Screen,
-    SettingsView, Source, StartStep, StartingView, StorageHealth, UpdateStage, UpdateView, VerdictScreen, Way, When,
-    Who,
+    self, Aim, AimView, Changed, Difference, Fault, FaultView, Figure, Film, Health, Hint, JournalHealth, Keys, Level,
+    Look, MenuEntry, MenuView, ModelHealth, OfferPage, Page, PartHealth, ReadingView, ReadyView, ReceivingView,
+    ReviewRow, ReviewView, Screen, SettingsView, Source, StartStep, StartingView, StorageHealth, UpdateStage,
+    UpdateView, VerdictScreen, Way, When, Who,
 };
 
 /// From here on the board is too hot to be trusted with a closed case.
@@ -48,6 +49,16 @@ impl Desk {
                 let chosen = (*at).min(rows.len().saturating_sub(1));
                 Screen::Review(ReviewView { rows: &rows, chosen }).draw(&mut frame, look);
             }
+            State::Camera(Camera::Aiming) if self.kiosk.broken.contains(&Part::Camera) => {
+                self.fault(Trouble::Part(Part::Camera)).draw(&mut frame, look);
+            }
+            State::Camera(camera) => self.aim(*camera).draw(&mut frame, look),
+            State::Menu { marked } => {
+                let entries = self.kiosk.menu();
+                let chosen = entries.iter().position(|entry| entry == marked).unwrap_or(0);
+                let entries: Vec<MenuEntry> = entries.into_iter().map(menu_entry).collect();
+                Screen::Menu(MenuView { entries: &entries, chosen }).draw(&mut frame, look);
+            }
             State::Update { page } => self.draw_update(*page, &mut frame, look),
             State::Settings { marked } => {
                 let view = SettingsView { chosen: *marked, current: self.kiosk.language };
@@ -66,12 +77,28 @@ impl Desk {
         let offered = self.kiosk.update != Update::None;
         match &self.kiosk.state {
             State::Starting(_) => keys(None, None),
+            State::Ready | State::Receiving | State::Reading if self.kiosk.has_camera => {
+                keys(Some(if offered { Hint::Look } else { Hint::More }), Some(Hint::Photograph))
+            }
             State::Ready | State::Receiving | State::Reading if offered => keys(Some(Hint::Review), Some(Hint::Look)),
             State::Ready | State::Receiving | State::Reading => keys(Some(Hint::Review), Some(Hint::Settings)),
             State::Fault { .. } if offered => keys(Some(Hint::Review), Some(Hint::Look)),
             State::Fault { .. } => keys(Some(Hint::Review), Some(Hint::Retry)),
             State::Verdict(viewed) => keys(Some(page_hint(viewed.page, false)), Some(Hint::Done)),
-            State::Refused(viewed) => keys(Some(page_hint(viewed.page, true)), Some(Hint::Done)),
+            State::Refused(viewed) => {
+                let again = self.kiosk.can_be_taken_again(viewed);
+                let select = if again { Hint::TakeAgain } else { Hint::Done };
+                keys(Some(page_hint(viewed.page, true)), Some(select))
+            }
+            State::Camera(Camera::Aiming) if self.kiosk.broken.contains(&Part::Camera) => {
+                keys(Some(Hint::Back), Some(Hint::Retry))
+            }
+            State::Camera(Camera::Aiming) => keys(Some(Hint::Back), Some(Hint::Shoot)),
+            State::Camera(Camera::Taking) => keys(Some(Hint::Back), None),
+            State::Menu { marked } if self.kiosk.menu().last() == Some(marked) => {
+                keys(Some(Hint::Back), Some(Hint::Open))
+            }
+            State::Menu { .. } => keys(Some(Hint::NextLine), Some(Hint::Open)),
             State::Review(Review::List { at, of }) if at + 1 < *of => keys(Some(Hint::NextLine), Some(Hint::Open)),
             State::Review(Review::List { of: 0, .. }) => keys(Some(Hint::Back), Some(Hint::Back)),
             State::Review(Review::List { .. }) => keys(Some(Hint::Back), Some(Hint::Open)),
@@ -180,6 +207,9 @@ impl Desk {
         if !board.folders.is_empty() {
             health.push(Health::Folders(part(Part::Folders, true)));
         }
+        if board.camera.is_some() {
+            health.push(Health::Camera(part(Part::Camera, true)));
+        }
         if let Some(celsius) = self.vitals.temperature {
             let slowed = self.vitals.throttling.is_some_and(|throttling| throttling.slowed);
             let level = match celsius {
@@ -195,6 +225,18 @@ impl Desk {
         }
         health.push(Health::Clock { verified: self.vitals.clock_verified });
         health
+    }
+
+    fn aim(&self, camera: Camera) -> Screen<'_> {
+        let (sight, outline, aim) = match &self.sight {
+            Sight::Opening => (None, None, Aim::Opening),
+            Sight::Blind => (None, None, Aim::Blind),
+            Sight::Seen(image, guidance) => {
+                (Some(image.as_ref()), guidance.outline, guidance.hint.map_or(Aim::Good, Aim::Fix))
+            }
+        };
+        let aim = if camera == Camera::Taking { Aim::Taking } else { aim };
+        Screen::Aim(AimView { sight, outline, aim })
     }
 
     fn receiving(&self) -> Screen<'static> {
@@ -251,6 +293,7 @@ impl Desk {
             Trouble::Part(Part::Keys) => Fault::Buttons,
             Trouble::Part(Part::Listener) => Fault::Listener,
             Trouble::Part(Part::Folders) => Fault::Folder,
+            Trouble::Part(Part::Camera) => Fault::Camera,
             Trouble::Part(Part::Lamps | Part::Watchdog) => Fault::Program,
             Trouble::Full => Fault::StorageFull,
         };
@@ -336,6 +379,14 @@ fn page_hint(page: Page, refused: bool) -> Hint {
     }
 }
 
+fn menu_entry(entry: Entry) -> MenuEntry {
+    match entry {
+        Entry::Update => MenuEntry::Update,
+        Entry::Review => MenuEntry::Review,
+        Entry::Language => MenuEntry::Language,
+    }
+}
+
 fn source_of(row: &Recorded) -> Source {
     match row.origin.as_str() {
         "network" => Source::Network,
@@ -358,6 +409,9 @@ fn address_of(board: &Board) -> Option<String> {
 
 fn ways<'a>(board: &'a Board, address: Option<&'a str>) -> Vec<Way<'a>> {
     let mut ways = Vec::new();
+    if board.camera.is_some() {
+        ways.push(Way::Camera);
+    }
     if let (Some(listener), Some(address)) = (&board.listener, address) {
         ways.push(Way::Network { ae_title: listener.ae_title.as_str(), address });
     }

@@ -26,6 +26,17 @@ const MOST_UNSEEN: usize = 32;
 ///     └─ Select ─► Update where a model is offered, else the start is tried again
 /// ```
 ///
+/// Where there is a camera, Ready, Receiving and Reading lead elsewhere, as there are more ways than keys:
+///
+/// ```text
+///  Ready ── Select ──► Camera: aiming ── Select ──► taking ── Taken ──► home: the photograph is read
+///    │                   ▲       │ Next                │ Next, or no photograph was given
+///    │                   │       └──► home             └──► home, or aiming
+///    │                   └── Select ── Refused, where the film was photographed
+///    └──── Next ───► Menu ── Select ──► Update (where one is offered), Review, or Settings
+///                      └── Next past the last line ──► home
+/// ```
+///
 /// *Home* is the oldest verdict that nobody has seen, else a fault screen while something stops the reading of films,
 /// else what the reader is doing, else Ready. A verdict never takes the place of a screen that a person is using: it
 /// waits, and is shown next.
@@ -49,6 +60,13 @@ pub enum State {
     Update {
         /// Which page of an offer.
         page: OfferPage,
+    },
+    /// A film is being photographed.
+    Camera(Camera),
+    /// Where else one can go, on a device with a camera.
+    Menu {
+        /// The line that is marked.
+        marked: Entry,
     },
     /// The choice of a language.
     Settings {
@@ -75,6 +93,37 @@ pub enum Step {
     Decoder,
 }
 
+/// How far a photograph has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Camera {
+    /// The camera's picture is shown with what to put right, or why there is none.
+    Aiming,
+    /// The photograph is being taken and kept.
+    Taking,
+}
+
+/// A line of the menu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Entry {
+    /// A model that does not run yet.
+    Update,
+    /// The last cases.
+    Review,
+    /// The choice of a language.
+    Language,
+}
+
+/// A verdict that nobody has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Unseen {
+    /// Its row in the journal.
+    pub case: i64,
+    /// Whether the film was not fit for reading.
+    pub refused: bool,
+    /// Whether the film was photographed here, so that it can be again.
+    pub photographed: bool,
+}
+
 /// A verdict that is being looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Viewed {
@@ -84,6 +133,8 @@ pub struct Viewed {
     pub page: Page,
     /// For how long it has been shown, in seconds; no longer counted than matters.
     pub shown_s: u32,
+    /// Whether the film was photographed here, so that it can be again.
+    pub photographed: bool,
 }
 
 /// The page after this one; a film that was not read has no map.
@@ -164,6 +215,8 @@ pub enum Part {
     Listener,
     /// Folders and drives.
     Folders,
+    /// What photographs films.
+    Camera,
     /// Lamps.
     Lamps,
     /// The hardware watchdog.
@@ -172,7 +225,7 @@ pub enum Part {
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Storage,
         Self::Journal,
         Self::Model,
@@ -181,6 +234,7 @@ impl Part {
         Self::Keys,
         Self::Listener,
         Self::Folders,
+        Self::Camera,
         Self::Lamps,
         Self::Watchdog,
     ];
@@ -196,6 +250,7 @@ impl Part {
             Self::Keys => "keys",
             Self::Listener => "listener",
             Self::Folders => "folders",
+            Self::Camera => "camera",
             Self::Lamps => "lamps",
             Self::Watchdog => "watchdog",
         }
@@ -205,7 +260,9 @@ impl Part {
     pub fn stops_reading(self) -> bool {
         match self {
             Self::Storage | Self::Journal | Self::Model | Self::Reader => true,
-            Self::Panel | Self::Keys | Self::Listener | Self::Folders | Self::Lamps | Self::Watchdog => false,
+            Self::Panel | Self::Keys | Self::Listener | Self::Folders | Self::Camera | Self::Lamps | Self::Watchdog => {
+                false
+            }
         }
     }
 }
@@ -253,7 +310,15 @@ pub enum Event {
         case: i64,
         /// Whether it was not fit for reading.
         refused: bool,
+        /// Whether it was photographed here.
+        photographed: bool,
     },
+    /// A photograph is kept and waits for the reader.
+    Taken,
+    /// There is no photograph.
+    NotTaken,
+    /// The last photograph was read.
+    Settled,
     /// A part works, or does not.
     Part {
         /// Which.
@@ -288,6 +353,10 @@ pub enum Action {
     Light(bool),
     /// Start the parts that do not work again, now.
     Restart,
+    /// Take a photograph and keep it.
+    Shoot,
+    /// Open the camera again, now.
+    Reopen,
     /// Fetch the last cases.
     List,
     /// Fetch one of them.
@@ -340,8 +409,12 @@ pub struct Kiosk {
     pub receiving: bool,
     /// A film is being read.
     pub reading: bool,
-    /// Verdicts that were not shown yet, oldest first: the row, and whether the film was refused.
-    pub unseen: VecDeque<(i64, bool)>,
+    /// Whether there is a camera.
+    pub has_camera: bool,
+    /// A photograph waits for the reader.
+    pub waiting: bool,
+    /// Verdicts that were not shown yet, oldest first.
+    pub unseen: VecDeque<Unseen>,
     /// Parts that do not work.
     pub broken: BTreeSet<Part>,
     /// The disk has too little room to take more.
@@ -365,6 +438,8 @@ impl Kiosk {
             starting: Some(Step::Storage),
             receiving: false,
             reading: false,
+            has_camera: false,
+            waiting: false,
             unseen: VecDeque::new(),
             broken: BTreeSet::new(),
             full: false,
@@ -373,6 +448,12 @@ impl Kiosk {
             lit: true,
             quiet_s: 0,
         }
+    }
+
+    /// One with a camera, or without.
+    #[must_use]
+    pub fn with_camera(self, has_camera: bool) -> Self {
+        Self { has_camera, ..self }
     }
 
     /// What stops the reading of films; the first is shown.
@@ -384,7 +465,8 @@ impl Kiosk {
     /// How the lamp of that role shines.
     pub fn light(&self, role: LampRole) -> Light {
         let trouble = self.trouble().is_some();
-        let busy = self.reading || self.receiving;
+        let shooting = self.state == State::Camera(Camera::Taking);
+        let busy = self.reading || self.receiving || self.waiting || shooting;
         match role {
             LampRole::Ready if self.starting.is_none() && !trouble && !busy => Light::Steady,
             LampRole::Busy if busy || self.starting.is_some() => Light::Blinking,
@@ -394,11 +476,13 @@ impl Kiosk {
         }
     }
 
-    /// Whether both look the same: what only counts time is left out.
+    /// Whether both look the same: what only counts time, or goes on behind the screen, is left out.
     pub fn looks_like(&self, other: &Self) -> bool {
         let plain = |kiosk: &Self| {
             let mut kiosk = kiosk.clone();
             kiosk.quiet_s = 0;
+            (kiosk.receiving, kiosk.reading, kiosk.waiting) = (false, false, false);
+            kiosk.unseen.clear();
             if let State::Verdict(viewed) | State::Refused(viewed) = &mut kiosk.state {
                 viewed.shown_s = 0;
             }
@@ -407,20 +491,32 @@ impl Kiosk {
         plain(self) == plain(other)
     }
 
-    fn show(&mut self, case: i64, refused: bool) {
-        let viewed = Viewed { case, page: Page::Verdict, shown_s: 0 };
+    fn show(&mut self, unseen: Unseen) {
+        let Unseen { case, refused, photographed } = unseen;
+        let viewed = Viewed { case, photographed, page: Page::Verdict, shown_s: 0 };
         self.state = if refused { State::Refused(viewed) } else { State::Verdict(viewed) };
+    }
+
+    /// Whether the film of a verdict can be photographed again.
+    pub(super) fn can_be_taken_again(&self, viewed: &Viewed) -> bool {
+        viewed.photographed && self.has_camera
+    }
+
+    /// The lines of the menu.
+    pub(super) fn menu(&self) -> Vec<Entry> {
+        let offered = (self.update != Update::None).then_some(Entry::Update);
+        offered.into_iter().chain([Entry::Review, Entry::Language]).collect()
     }
 
     /// Goes home, or to the oldest verdict that nobody has seen.
     fn go_home(&mut self) {
         if let Some(step) = self.starting {
             self.state = State::Starting(step);
-        } else if let Some((case, refused)) = self.unseen.pop_front() {
-            self.show(case, refused);
+        } else if let Some(unseen) = self.unseen.pop_front() {
+            self.show(unseen);
         } else if let Some(trouble) = self.trouble() {
             self.state = State::Fault { trouble };
-        } else if self.reading {
+        } else if self.reading || self.waiting {
             self.state = State::Reading;
         } else if self.receiving {
             self.state = State::Receiving;
@@ -438,9 +534,13 @@ impl Kiosk {
                     self.go_home();
                 }
             }
+            // Nothing would come of a photograph that is taken now.
+            State::Camera(Camera::Aiming) if self.trouble().is_some() => self.go_home(),
             State::Verdict(_)
             | State::Refused(_)
             | State::Review(_)
+            | State::Camera(_)
+            | State::Menu { .. }
             | State::Update { .. }
             | State::Settings { .. } => {}
         }
@@ -483,13 +583,31 @@ pub fn transition(mut kiosk: Kiosk, event: Event) -> (Kiosk, Vec<Action>) {
             kiosk.reading = false;
             kiosk.follow();
         }
-        Event::Read { case, refused } => {
+        Event::Read { case, refused, photographed } => {
             (kiosk.reading, kiosk.lit) = (false, true);
-            kiosk.unseen.push_back((case, refused));
+            kiosk.unseen.push_back(Unseen { case, refused, photographed });
             if kiosk.unseen.len() > MOST_UNSEEN {
                 kiosk.unseen.pop_front();
             }
             arrive(&mut kiosk);
+        }
+        Event::Taken => {
+            kiosk.waiting = true;
+            if kiosk.state == State::Camera(Camera::Taking) {
+                kiosk.go_home();
+            } else {
+                kiosk.follow();
+            }
+        }
+        Event::NotTaken => {
+            if kiosk.state == State::Camera(Camera::Taking) {
+                kiosk.state = State::Camera(Camera::Aiming);
+                kiosk.follow();
+            }
+        }
+        Event::Settled => {
+            kiosk.waiting = false;
+            kiosk.follow();
         }
         Event::Part { part, works } => {
             if works {
@@ -512,6 +630,9 @@ pub fn transition(mut kiosk: Kiosk, event: Event) -> (Kiosk, Vec<Action>) {
             kiosk.update = update;
             if let (State::Update { .. }, Update::None) = (&kiosk.state, update) {
                 kiosk.go_home();
+            }
+            if kiosk.state == (State::Menu { marked: Entry::Update }) && update == Update::None {
+                kiosk.state = State::Menu { marked: Entry::Review };
             }
         }
         Event::Listed { of } => {
@@ -549,7 +670,7 @@ fn arrive(kiosk: &mut Kiosk) {
                 kiosk.go_home();
             }
         }
-        State::Review(_) | State::Update { .. } | State::Settings { .. } => {}
+        State::Review(_) | State::Camera(_) | State::Menu { .. } | State::Update { .. } | State::Settings { .. } => {}
     }
 }
 
@@ -567,7 +688,7 @@ fn pass(kiosk: &mut Kiosk, seconds: u32) {
                 kiosk.go_home();
             }
         }
-        State::Review(_) | State::Settings { .. } | State::Update { .. } => {
+        State::Review(_) | State::Camera(_) | State::Menu { .. } | State::Settings { .. } | State::Update { .. } => {
             if quiet_s >= timing.return_s {
                 kiosk.go_home();
             }
@@ -591,6 +712,12 @@ fn press(kiosk: &mut Kiosk, key: Key, actions: &mut Vec<Action>) {
     match (kiosk.state.clone(), key) {
         // It cannot be hurried.
         (State::Starting(_), Key::Next | Key::Previous | Key::Select | Key::Back) => {}
+        (State::Ready | State::Receiving | State::Reading, Key::Next | Key::Previous) if kiosk.has_camera => {
+            kiosk.state = State::Menu { marked: kiosk.menu()[0] };
+        }
+        (State::Ready | State::Receiving | State::Reading, Key::Select) if kiosk.has_camera => {
+            kiosk.state = State::Camera(Camera::Aiming);
+        }
         (State::Ready | State::Receiving | State::Reading | State::Fault { .. }, Key::Next | Key::Previous) => {
             kiosk.state = State::Review(Review::List { at: 0, of: 0 });
             actions.push(Action::List);
@@ -623,7 +750,12 @@ fn press(kiosk: &mut Kiosk, key: Key, actions: &mut Vec<Action>) {
         (State::Refused(viewed), Key::Previous) => {
             kiosk.state = State::Refused(Viewed { page: page_before(viewed.page, true), ..viewed });
         }
+        (State::Refused(viewed), Key::Select) if kiosk.can_be_taken_again(&viewed) => {
+            kiosk.state = State::Camera(Camera::Aiming);
+        }
         (State::Verdict(_) | State::Refused(_), Key::Select | Key::Back) => kiosk.go_home(),
+        (State::Camera(camera), key) => press_at_camera(kiosk, camera, key, actions),
+        (State::Menu { marked }, key) => press_in_menu(kiosk, marked, key, actions),
         (State::Review(review), key) => press_in_review(kiosk, review, key, actions),
         (State::Update { page }, key) => press_in_update(kiosk, page, key, actions),
         (State::Settings { marked }, Key::Next | Key::Previous) => {
@@ -639,6 +771,38 @@ fn press(kiosk: &mut Kiosk, key: Key, actions: &mut Vec<Action>) {
             kiosk.go_home();
         }
         (State::Settings { .. }, Key::Back) => kiosk.go_home(),
+    }
+}
+
+/// Whoever leaves while the photograph is being taken finds its verdict when it comes.
+fn press_at_camera(kiosk: &mut Kiosk, camera: Camera, key: Key, actions: &mut Vec<Action>) {
+    match (camera, key) {
+        (Camera::Aiming, Key::Select) if kiosk.broken.contains(&Part::Camera) => actions.push(Action::Reopen),
+        (Camera::Aiming, Key::Select) => {
+            kiosk.state = State::Camera(Camera::Taking);
+            actions.push(Action::Shoot);
+        }
+        (Camera::Aiming | Camera::Taking, Key::Next | Key::Back) => kiosk.go_home(),
+        (Camera::Aiming, Key::Previous) | (Camera::Taking, Key::Select | Key::Previous) => {}
+    }
+}
+
+fn press_in_menu(kiosk: &mut Kiosk, marked: Entry, key: Key, actions: &mut Vec<Action>) {
+    let entries = kiosk.menu();
+    let at = entries.iter().position(|entry| *entry == marked).unwrap_or(0);
+    match (key, marked) {
+        (Key::Next, _) => match entries.get(at + 1) {
+            Some(next) => kiosk.state = State::Menu { marked: *next },
+            None => kiosk.go_home(),
+        },
+        (Key::Previous, _) => kiosk.state = State::Menu { marked: entries[at.saturating_sub(1)] },
+        (Key::Select, Entry::Update) => kiosk.state = State::Update { page: OfferPage::Summary },
+        (Key::Select, Entry::Review) => {
+            kiosk.state = State::Review(Review::List { at: 0, of: 0 });
+            actions.push(Action::List);
+        }
+        (Key::Select, Entry::Language) => kiosk.state = State::Settings { marked: kiosk.language },
+        (Key::Back, _) => kiosk.go_home(),
     }
 }
 
@@ -727,7 +891,10 @@ mod tests {
         let mut events: Vec<Event> = [Key::Next, Key::Select].map(Event::Key).into();
         events.extend([true, false].map(Event::Receiving));
         events.extend([true, false].map(Event::Full));
-        events.extend([true, false].map(|refused| Event::Read { case: 7, refused }));
+        for refused in [true, false] {
+            events.extend([true, false].map(|photographed| Event::Read { case: 7, refused, photographed }));
+        }
+        events.extend([true, false].map(|works| Event::Part { part: Part::Camera, works }));
         events.extend([true, false].map(|refused| Event::Opened { refused }));
         events.extend([true, false].map(|works| Event::Part { part: Part::Model, works }));
         let updates = [Update::None, Update::Offered, Update::OnTrial, Update::Over];
@@ -738,6 +905,9 @@ mod tests {
             Event::Started,
             Event::Reading,
             Event::Left,
+            Event::Taken,
+            Event::NotTaken,
+            Event::Settled,
             Event::Listed { of: 0 },
             Event::Listed { of: 2 },
             Event::NotOpened,
@@ -757,13 +927,17 @@ mod tests {
             State::Review(Review::List { .. }) => "review list",
             State::Review(Review::Opening { .. }) => "review opening",
             State::Review(Review::Case { .. }) => "review case",
+            State::Camera(Camera::Aiming) => "aiming",
+            State::Camera(Camera::Taking) => "taking",
+            State::Menu { .. } => "menu",
             State::Update { .. } => "update",
             State::Settings { .. } => "settings",
             State::Fault { .. } => "fault",
         }
     }
 
-    const KINDS: [&str; 12] = [
+    /// Without a camera the last three are not reached.
+    const KINDS: [&str; 15] = [
         "starting",
         "ready",
         "receiving",
@@ -776,12 +950,15 @@ mod tests {
         "update",
         "settings",
         "fault",
+        "aiming",
+        "taking",
+        "menu",
     ];
 
     /// Every kiosk that the events lead to, at most one verdict waiting, whatever the language.
-    fn reachable() -> HashSet<Kiosk> {
+    fn reachable(has_camera: bool) -> HashSet<Kiosk> {
         let timing = Timing { hold_s: 1, return_s: 2, blank_s: Some(3) };
-        let start = Kiosk::new(timing, Language::English);
+        let start = Kiosk::new(timing, Language::English).with_camera(has_camera);
         let mut found = HashSet::from([start.clone()]);
         let mut next = vec![start];
         let events = events();
@@ -800,9 +977,15 @@ mod tests {
 
     #[test]
     fn every_state_is_reached_with_two_keys_and_left_with_two_keys() {
-        let found = reachable();
+        all_are_reached_and_left(false, &KINDS[..12]);
+        all_are_reached_and_left(true, &KINDS);
+    }
+
+    #[track_caller]
+    fn all_are_reached_and_left(has_camera: bool, expected: &[&str]) {
+        let found = reachable(has_camera);
         let kinds: HashSet<&str> = found.iter().map(|kiosk| kind(&kiosk.state)).collect();
-        assert_eq!(kinds, HashSet::from(KINDS));
+        assert_eq!(kinds, expected.iter().copied().collect());
         // From everywhere but a start that goes on, two keys lead to another state, whatever waits or is broken.
         let mut farthest: HashMap<&str, usize> = HashMap::new();
         for kiosk in &found {
@@ -828,8 +1011,8 @@ mod tests {
 
     #[test]
     fn every_state_but_a_fault_is_left_in_time_and_a_fault_when_it_is_over() {
-        for mut kiosk in reachable() {
-            (kiosk.receiving, kiosk.reading, kiosk.full) = (false, false, false);
+        for mut kiosk in [true, false].into_iter().flat_map(reachable) {
+            (kiosk.receiving, kiosk.reading, kiosk.waiting, kiosk.full) = (false, false, false, false);
             kiosk.broken.clear();
             kiosk.unseen.clear();
             if kiosk.starting.is_some() {
@@ -862,7 +1045,7 @@ mod tests {
     const SELECT: Event = Event::Key(Key::Select);
 
     fn read(case: i64) -> Event {
-        Event::Read { case, refused: false }
+        Event::Read { case, refused: false, photographed: false }
     }
 
     fn shown(kiosk: &Kiosk) -> Option<i64> {
@@ -873,6 +1056,8 @@ mod tests {
             | State::Receiving
             | State::Reading
             | State::Review(_)
+            | State::Camera(_)
+            | State::Menu { .. }
             | State::Update { .. }
             | State::Settings { .. }
             | State::Fault { .. } => None,
@@ -889,9 +1074,83 @@ mod tests {
         assert_eq!(shown(&kiosk), Some(3));
         let (kiosk, actions) = after(kiosk, &[NEXT, NEXT, NEXT, NEXT, SELECT]);
         assert_eq!((kiosk.state, actions), (State::Ready, vec![]));
-        let (kiosk, _) = after(ready(), &[Event::Reading, Event::Read { case: 4, refused: true }]);
-        let viewed = Viewed { case: 4, page: Page::Verdict, shown_s: 0 };
+        let refused = Event::Read { case: 4, refused: true, photographed: false };
+        let (kiosk, _) = after(ready(), &[Event::Reading, refused]);
+        let viewed = Viewed { case: 4, photographed: false, page: Page::Verdict, shown_s: 0 };
         assert_eq!(kiosk.state, State::Refused(viewed));
+    }
+
+    const AIMING: State = State::Camera(Camera::Aiming);
+
+    fn with_camera() -> Kiosk {
+        ready().with_camera(true)
+    }
+
+    #[test]
+    fn a_film_is_photographed_and_its_verdict_comes_without_a_further_key() {
+        let (kiosk, actions) = after(with_camera(), &[SELECT]);
+        assert_eq!((&kiosk.state, &actions[..]), (&AIMING, &[][..]));
+        let (kiosk, actions) = after(kiosk, &[SELECT]);
+        assert_eq!((&kiosk.state, &actions[..]), (&State::Camera(Camera::Taking), &[Action::Shoot][..]));
+        let (kiosk, actions) = after(kiosk, &[SELECT]);
+        assert_eq!(actions, [], "one photograph at a time");
+        let (kiosk, _) = after(kiosk, &[Event::Taken]);
+        assert_eq!(kiosk.state, State::Reading, "it waits for the reader");
+        let (kiosk, _) = after(kiosk, &[Event::Reading, read(5), Event::Settled]);
+        assert_eq!(shown(&kiosk), Some(5));
+        let (kiosk, _) = after(kiosk, &[SELECT]);
+        assert_eq!(kiosk.state, State::Ready);
+        // Whoever goes away while it is taken finds the verdict all the same.
+        let (kiosk, _) = after(with_camera(), &[SELECT, SELECT, NEXT, Event::Taken, Event::Reading, read(6)]);
+        assert_eq!(shown(&kiosk), Some(6));
+    }
+
+    #[test]
+    fn a_refused_photograph_is_taken_again_by_one_key() {
+        let refused = |photographed| Event::Read { case: 1, refused: true, photographed };
+        let (kiosk, _) = after(with_camera(), &[refused(true), NEXT, SELECT]);
+        assert_eq!(kiosk.state, AIMING);
+        let (kiosk, _) = after(kiosk, &[NEXT]);
+        assert_eq!(kiosk.state, State::Ready);
+        for (kiosk, photographed) in [(with_camera(), false), (ready(), true)] {
+            let (kiosk, _) = after(kiosk, &[refused(photographed), SELECT]);
+            assert_eq!(kiosk.state, State::Ready);
+        }
+    }
+
+    #[test]
+    fn a_camera_that_fails_is_opened_again_by_a_key_and_nobody_waits_for_its_picture() {
+        let broken = Event::Part { part: Part::Camera, works: false };
+        let (kiosk, _) = after(with_camera(), &[SELECT, SELECT, broken, Event::NotTaken]);
+        assert_eq!(kiosk.state, AIMING);
+        let (kiosk, actions) = after(kiosk, &[SELECT]);
+        assert_eq!((&kiosk.state, &actions[..]), (&AIMING, &[Action::Reopen][..]));
+        let (kiosk, _) = after(kiosk, &[NEXT]);
+        assert_eq!((&kiosk.state, kiosk.light(LampRole::Attention)), (&State::Ready, Light::Steady));
+        // Without room, or a model, a photograph would be of no use.
+        let (kiosk, _) = after(with_camera(), &[SELECT, Event::Full(true)]);
+        assert_eq!(kiosk.state, State::Fault { trouble: Trouble::Full });
+        // A verdict of another film waits until the person is done.
+        let (kiosk, _) = after(with_camera(), &[SELECT, read(1)]);
+        assert_eq!(kiosk.state, AIMING);
+        let (kiosk, _) = after(kiosk, &[NEXT]);
+        assert_eq!(shown(&kiosk), Some(1));
+    }
+
+    #[test]
+    fn beside_a_camera_everything_else_is_in_the_menu() {
+        let (kiosk, actions) = after(with_camera(), &[NEXT, SELECT]);
+        assert_eq!((kind(&kiosk.state), &actions[..]), ("review list", &[Action::List][..]));
+        let (kiosk, _) = after(with_camera(), &[NEXT, NEXT, SELECT]);
+        assert_eq!(kiosk.state, State::Settings { marked: Language::English });
+        let (kiosk, _) = after(with_camera(), &[NEXT, NEXT, NEXT]);
+        assert_eq!(kiosk.state, State::Ready);
+        let (kiosk, _) = after(with_camera(), &[Event::Update(Update::Offered), NEXT]);
+        assert_eq!(kiosk.state, State::Menu { marked: Entry::Update });
+        let (left, _) = after(kiosk.clone(), &[Event::Update(Update::None)]);
+        assert_eq!(left.state, State::Menu { marked: Entry::Review });
+        let (kiosk, _) = after(kiosk, &[SELECT]);
+        assert_eq!(kiosk.state, State::Update { page: OfferPage::Summary });
     }
 
     #[test]
