@@ -23,15 +23,36 @@ use trainer::training::{self, Order};
 ///
 /// Exit code 0: done; 1: failed, the reason is on standard error; 2: wrong usage.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_long_help = IN_ORDER)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
+const IN_ORDER: &str = "\
+From films to a model that a device runs:
+  trainer train --recipe tools/trainer/recipes/first.toml --data DATA --weights WEIGHTS --out RUN
+  trainer export --weights RUN/weights.safetensors --data DATA --out MODEL
+  trainer evaluate --model MODEL --data DATA
+  trainer audit --model MODEL --data DATA --out AUDIT
+
+The paper's five networks:
+  trainer crossval --recipe tools/trainer/recipes/paper-dataset1.toml --data DATA --weights NAME=FILE --out RUN
+  trainer report --runs RUN --out REPORT";
+
+const DATA: &str = "\
+DATA/manifest.csv has a line for each film and these columns; others are ignored:
+  file      path of a DICOM, PNG, JPEG, TIFF or BMP file below DATA
+  label     covid19, bacterial, viral, pneumonia, normal or other
+  split     train, or external for films that only judge
+  source    where the film comes from; the recipe says how often each source is drawn
+  group_id  patient, or patients who belong together: never both learned from and judged by
+DATA/lungs.csv, where there is one, has the boxes of both lungs of some of them.";
+
 #[derive(Subcommand)]
 enum Command {
     /// Train a network by a recipe. A run that was cut goes on with --resume.
+    #[command(after_help = DATA)]
     Train(Train),
     /// Draw a sheet of augmented films as the network gets them.
     Preview(Preview),
@@ -83,7 +104,7 @@ struct Train {
     /// Threads of the tensor library [default: one a processor].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
-    /// Of the split, the head's first weights, the batches and the drop-out.
+    /// Seed of the split, the head's first weights, the batches and the drop-out.
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
     /// Hold this source out whole, in place of the recipe's choice (may be given more than once).
@@ -129,7 +150,7 @@ struct Preview {
     /// Folder with manifest.csv and the films.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Of the split and the draws.
+    /// Seed of the split and the draws.
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
     /// Another value for a key of the recipe, as for `train`.
@@ -199,8 +220,8 @@ struct Refit {
 
 #[derive(Args)]
 struct Folds {
-    /// Runs of the same recipe, one of `train --fold K/N` for each K: temperature and lines are drawn on what they say
-    /// of the folds that they did not learn from, in place of the films that the network itself did not learn from.
+    /// Runs of `train --fold K/N` by the same recipe, one for each K: temperature and lines are drawn on what each of
+    /// them says of its fold, in place of what the network says of the films that it did not learn from itself.
     #[arg(long, value_name = "RUN", num_args = 1..)]
     runs: Vec<PathBuf>,
 }
@@ -222,7 +243,7 @@ struct Evaluate {
     /// Folder with manifest.csv and the films.
     #[arg(long, value_name = "DIR", required_unless_present = "unlike")]
     data: Option<PathBuf>,
-    /// By which films.
+    /// Which films to judge it by.
     #[arg(long, value_enum, default_value = "external")]
     films: Films,
     /// Instead: a folder of pictures that are no frontal chest films. How many of them are refused?

@@ -77,6 +77,11 @@ fn a_run_that_is_killed_goes_on_to_the_very_weights_of_one_that_was_not() {
     let other = support::recipe(folder, |text| text.replace("dropout = 0.5", "dropout = 0.4"));
     fails(train(&other, &data, &weights, &cut).arg("--resume"), "was begun with another recipe");
     let recipe = support::recipe(folder, |text| text);
+    // Files may not grow beyond this, which is less than a checkpoint.
+    let mut full = Command::new("bash");
+    full.args(["-c", "trap '' XFSZ; ulimit -f 9000; exec \"$0\" \"$@\""]).arg(env!("CARGO_BIN_EXE_trainer"));
+    full.args(train(&recipe, &data, &weights, &cut).get_args()).arg("--resume");
+    fails(&mut full, "File too large (os error 27) (the last checkpoint is kept: go on with --resume)");
     let (_, log) = succeeds(train(&recipe, &data, &weights, &cut).arg("--resume"));
     assert!(log.contains("going on after step "), "{log}");
 
@@ -295,7 +300,24 @@ fn what_cannot_be_trained_on_is_said_before_training() {
     with(&|line| line.starts_with("file") || line.contains("broken"));
     fails(&mut train(&recipe, &data, &weights, &out), "no covid19 films to learn from");
 
+    // Films that are listed but cannot be read are no films to learn from.
     with(&|_| true);
+    let good = data.join("South-covid19-0.png");
+    let film = fs::read(&good).expect("a film");
+    for (source, number) in ["North", "South"].iter().flat_map(|source| (0..8).map(move |number| (source, number))) {
+        fs::write(data.join(format!("{source}-covid19-{number}.png")), &film[..film.len() / 2]).expect("written");
+    }
+    fails(&mut train(&recipe, &data, &weights, &out), "no covid19 films left to learn from: all of them were skipped");
+
+    // Weights of another network, of which nothing is taken.
+    let (mut other, _) = Weights::read(&weights).expect("weights");
+    let first = other.0.get_mut("features.0.0.weight").expect("the first");
+    first.shape = vec![16, 6, 3, 3];
+    let lacking = other.0.remove("features.18.0.weight").expect("the last");
+    other.0.insert("classifier.7.weight".into(), lacking);
+    other.write(&weights, &Default::default()).expect("written");
+    let mut misfit = train(&recipe, &data, &weights, &folder.join("misfit"));
+    fails(&mut misfit, "features.0.0.weight is [16, 6, 3, 3], expected [32, 3, 3, 3]");
     fs::write(&weights, b"half a fi").expect("written");
     fails(&mut train(&recipe, &data, &weights, &out), "imagenet.safetensors: not a safetensors file");
     let bad = support::recipe(folder, |text| text.replace("batch = 6", "batch = 0"));

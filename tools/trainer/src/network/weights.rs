@@ -218,12 +218,16 @@ impl Weights {
                 missing.push(name);
                 continue;
             };
-            let found = if name == "features.0.0.weight" { summed_over_input(found) } else { Some(found.clone()) };
-            match found {
-                Some(found) if found.shape == array.shape => *array = found,
-                found => {
-                    let shape = found.map_or_else(Vec::new, |f| f.shape);
-                    shapes.push((name, shape, array.shape.clone()));
+            let stem = name == "features.0.0.weight";
+            let taken = if stem { summed_over_input(found) } else { Some(found.clone()) };
+            match taken {
+                Some(taken) if taken.shape == array.shape => *array = taken,
+                _ => {
+                    let mut expected = array.shape.clone();
+                    if stem {
+                        expected[1] = 3;
+                    }
+                    shapes.push((name, found.shape.clone(), expected));
                 }
             }
         }

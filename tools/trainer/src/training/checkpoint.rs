@@ -107,7 +107,7 @@ impl Checkpoint {
     ) -> Result<(), TrainingError> {
         let failed = |path: &Path, error: &dyn std::fmt::Display| TrainingError::Checkpoint {
             path: path.into(),
-            detail: format!("cannot be written: {error}"),
+            detail: format!("cannot be written: {error} (the last checkpoint is kept: go on with --resume)"),
         };
         let _ = fs::remove_dir_all(&self.new);
         fs::create_dir_all(&self.new).map_err(io_error(&self.new))?;

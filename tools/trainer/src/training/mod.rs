@@ -157,8 +157,6 @@ pub fn train(order: &Order) -> Result<Outcome, TrainingError> {
 
     let parts = split::split(manifest::read(&order.data)?, recipe, order.seed)?;
     report_parts(&parts);
-    let (films, looked) = load(order, parts)?;
-
     let device = Device::flex();
     let training_device = device.clone().autodiff();
     training_device.seed(order.seed);
@@ -169,6 +167,8 @@ pub fn train(order: &Order) -> Result<Outcome, TrainingError> {
         network = network.keep_statistics();
     }
     let mut network = network.freeze_first(recipe.file.network.frozen_blocks);
+    // After the weights: reading films takes minutes, and the weights may be of no use.
+    let (films, looked) = load(order, parts)?;
 
     let training = &recipe.file.training;
     let mut optimiser = AdamWConfig::new().with_weight_decay(training.weight_decay).with_epsilon(1e-8);
