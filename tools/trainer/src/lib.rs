@@ -11,6 +11,7 @@ pub mod data;
 pub mod evaluate;
 pub mod export;
 mod files;
+mod html;
 pub mod lungs;
 pub mod metrics;
 pub mod network;

@@ -6,7 +6,6 @@ pub mod curves;
 pub mod mask;
 mod page;
 pub mod probe;
-mod svg;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

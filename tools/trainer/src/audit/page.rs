@@ -5,22 +5,20 @@ use std::fmt::Write as _;
 
 use super::curves::PredictiveValues;
 use super::mask::{Alteration, BORDER};
-use super::svg::{Chart, Series};
 use super::{Altered, Audit, LeftOut, Part, SPECIFICITY, Saliency};
 use crate::evaluate::{Figures, Report};
+use crate::html::{Mark, Panel, STYLE, escape};
 use crate::metrics::{Area, Rate};
 
-const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}\
-h1{font-size:1.6rem}h2{margin-top:2.2rem;border-bottom:1px solid #ccc}table{border-collapse:collapse;margin:.8rem 0}\
-td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:right;font-variant-numeric:tabular-nums}\
-td:first-child,th:first-child{text-align:left}.charts{display:flex;flex-wrap:wrap;gap:1.5rem}\
-svg text{font:11px system-ui,sans-serif;fill:#333}svg .title{font-size:13px;font-weight:600}\
-.grid{stroke:#e4e4e4}.diagonal{stroke:#999;stroke-dasharray:4 4}.note{color:#555}";
-
-/// Text for HTML.
-pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
+/// Numbers to the right; lines that are told apart by colour and by dashes (Okabe and Ito 2008).
+const LINES: &str = "td:not(:first-child),th:not(:first-child){text-align:right;font-variant-numeric:tabular-nums}\
+svg .line0{stroke:#0072b2}svg .line1{stroke:#d55e00;stroke-dasharray:6 3}svg .line2{stroke:#009e73;stroke-dasharray:2 2}\
+svg .line3{stroke:#cc79a7;stroke-dasharray:8 2 2 2}svg path[class^=line]{fill:none;stroke-width:2}\
+svg .dot.line0{fill:#0072b2}svg .dot.line1{fill:#d55e00}svg .dot.line2{fill:#009e73}svg .dot.line3{fill:#cc79a7}\
+.key.line0{color:#0072b2}.key.line1{color:#d55e00;border-top-style:dashed}.key.line2{color:#009e73;border-top-style:dotted}\
+.key.line3{color:#cc79a7;border-top-style:double}";
+/// So many.
+const CLASSES: [&str; 4] = ["line0", "line1", "line2", "line3"];
 
 fn rate(rate: &Option<Rate>) -> String {
     rate.map_or("–".into(), |r| {
@@ -39,13 +37,13 @@ fn number(value: Option<f64>) -> String {
 fn table(page: &mut String, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     page.push_str("<table><tr>");
     header.iter().for_each(|cell| {
-        let _ = write!(page, "<th>{}</th>", escaped(cell));
+        let _ = write!(page, "<th>{}</th>", escape(cell));
     });
     page.push_str("</tr>");
     for row in rows {
         page.push_str("<tr>");
         row.iter().for_each(|cell| {
-            let _ = write!(page, "<td>{}</td>", escaped(cell));
+            let _ = write!(page, "<td>{}</td>", escape(cell));
         });
         page.push_str("</tr>\n");
     }
@@ -131,25 +129,37 @@ fn predictive_values(page: &mut String, rows: &[PredictiveValues]) {
 }
 
 fn charts(page: &mut String, parts: &[(&str, &Part)]) {
-    let chart = |title: &str, across, up, diagonal, dots, points: &dyn Fn(&Part) -> Vec<(f64, f64)>| {
-        let series =
-            parts.iter().map(|(name, part)| Series { name: name.to_string(), points: points(part), dots }).collect();
-        Chart { title: title.into(), across, up, diagonal, series }.svg()
+    let panel = |title: &str, x, y, diagonal: bool, mark: &dyn Fn(&Part, &'static str) -> Mark<'static>| {
+        let chance = diagonal.then(|| Mark::Line { points: vec![(0.0, 0.0), (1.0, 1.0)], class: "chance" });
+        let lines = parts.iter().zip(CLASSES.iter().cycle()).map(|((_, part), class)| mark(part, class));
+        let marks = chance.into_iter().chain(lines).collect();
+        let (whole, note) = ((0.0, 1.0), String::new());
+        Panel { title: title.into(), x, y, x_range: whole, y_range: whole, marks, note }.draw()
     };
-    page.push_str("<div class=\"charts\">");
-    page.push_str(&chart("ROC", "others called ill", "the ill called so", true, false, &|p| p.roc.clone()));
-    page.push_str(&chart("Reliability", "mean p(Covid-19)", "share with Covid-19", true, true, &|p| {
-        p.reliability.iter().map(|b| (b.mean_probability, b.share.rate)).collect()
+    page.push_str("<p>");
+    for ((name, _), class) in parts.iter().zip(CLASSES.iter().cycle()) {
+        let _ = write!(page, "<span class=\"key {class}\"></span>{}", escape(name));
+    }
+    page.push_str("</p><div class=\"panels\">");
+    page.push_str(&panel("ROC", "others called ill", "the ill called so", true, &|part, class| Mark::Line {
+        points: part.roc.clone(),
+        class,
     }));
-    page.push_str(&chart("Coverage and risk", "films answered", "of these, wrong", false, false, &|p| {
-        p.coverage_risk.iter().map(|r| (r.coverage, r.risk)).collect()
+    page.push_str(&panel("Reliability", "mean p(Covid-19)", "share with Covid-19", true, &|part, class| {
+        let bins = part.reliability.iter();
+        let points = bins.map(|b| (b.mean_probability, b.share.rate, b.share.low, b.share.high)).collect();
+        Mark::Intervals { points, class }
+    }));
+    page.push_str(&panel("Coverage and risk", "films answered", "of these, wrong", false, &|part, class| Mark::Line {
+        points: part.coverage_risk.iter().map(|r| (r.coverage, r.risk)).collect(),
+        class,
     }));
     page.push_str("</div>\n");
 }
 
 fn left_out(page: &mut String, left: &LeftOut) {
     let names = left.sources.join(" and ");
-    let _ = writeln!(page, "<h3>{} left out of training</h3>", escaped(&names));
+    let _ = writeln!(page, "<h3>{} left out of training</h3>", escape(&names));
     report(page, &left.part.report);
     altered(page, &left.part.altered);
     saliency(page, &left.part.saliency);
@@ -159,7 +169,7 @@ fn left_out(page: &mut String, left: &LeftOut) {
         "<p>Sensitivity on external films, at the line that leaves {:.0} % of the films without Covid-19 of {} below \
          it:</p>",
         SPECIFICITY * 100.0,
-        escaped(&names)
+        escape(&names)
     );
     table(page, &["films", "sensitivity"], rows);
     if let Some(overlap) = left.lung_overlap {
@@ -167,7 +177,7 @@ fn left_out(page: &mut String, left: &LeftOut) {
             page,
             "<p>The lung locator of this model saw no box of {}: there it overlaps the radiologists' by {:.0} % on \
              average.</p>",
-            escaped(&names),
+            escape(&names),
             overlap * 100.0
         );
     }
@@ -180,10 +190,10 @@ pub fn page(audit: &Audit) -> String {
     let _ = writeln!(
         page,
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{0}</title><style>{STYLE}</style><h1>{0}</h1><p class=\"note\">Network {1}. Everything was run by the \
+         <title>{0}</title><style>{STYLE}{LINES}</style><h1>{0}</h1><p class=\"soft\">Network {1}. Everything was run by the \
          device's own engine. Rates have 95 % intervals (Wilson), areas 95 % intervals bootstrapped by patient.</p>",
-        escaped(&title),
-        escaped(&audit.network_sha256)
+        escape(&title),
+        escape(&audit.network_sha256)
     );
     let mut parts: Vec<(&str, &Part)> =
         vec![("external films", &audit.external), ("held-out patients", &audit.held_out)];
@@ -202,7 +212,7 @@ pub fn page(audit: &Audit) -> String {
         page.push_str("<h3>AUC of altered films</h3>");
         let _ = writeln!(
             page,
-            "<p class=\"note\">With the lungs blacked out, or with a border of {:.0} % alone, nothing of the disease is \
+            "<p class=\"soft\">With the lungs blacked out, or with a border of {:.0} % alone, nothing of the disease is \
              left to be seen: what is above 0.5 comes from elsewhere.</p>",
             BORDER * 100.0
         );
@@ -229,7 +239,7 @@ pub fn page(audit: &Audit) -> String {
         None => page.push_str("<p>Not measured.</p>"),
     }
 
-    page.push_str("<h2>By view and age</h2><p class=\"note\">Held-out and external films together.</p>");
+    page.push_str("<h2>By view and age</h2><p class=\"soft\">Held-out and external films together.</p>");
     let mut header = FIGURES;
     header[0] = "slice";
     let rows = audit.slices.iter().map(|s| figures_row(&format!("{} {}", s.by, s.value), &s.figures));

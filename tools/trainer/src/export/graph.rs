@@ -1,10 +1,11 @@
 //! A folded network as an ONNX graph, with the Grad-CAM maps of all classes computed in it.
 
+use burn::nn::Linear;
 use burn::tensor::Tensor;
 
 use super::onnx::{Attribute, Graph};
-use crate::network::mobilenet_v2::{ConvNorm, FEATURES};
-use crate::network::{CLASSES, HIDDEN, Network};
+use crate::network::Network;
+use crate::network::mobilenet_v2::ConvNorm;
 
 /// Names in the graph.
 pub const INPUT: &str = "image";
@@ -85,35 +86,81 @@ pub fn write(network: &Network, height: usize, width: usize) -> Result<Vec<u8>, 
         }
     }
 
-    graph.operator("GlobalAveragePool", "pooled.map", &[&x], vec![]);
-    graph.operator("Flatten", "pooled", &["pooled.map"], vec![Attribute::int("axis", 1)]);
-    let head = &network.head;
-    let mut entry = "pooled";
-    for (name, sum, layer) in [("w1", "sum1", &head.first), ("w2", "sum2", &head.second), ("w3", LOGITS, &head.last)] {
+    let Network { head, .. } = network;
+    let layers = [&head.first, &head.second, &head.last];
+    write_head(
+        &mut graph,
+        &Head { layers: &layers, pooled: "pooled", last: &x, size: [rows, columns], keep: Graph::halves },
+    )?;
+    Ok(graph.into_bytes())
+}
+
+/// What follows the last feature maps.
+pub(crate) struct Head<'a> {
+    /// Linear layers; ReLU follows all of them but the last.
+    pub(crate) layers: &'a [&'a Linear],
+    /// What the pooled features are called.
+    pub(crate) pooled: &'a str,
+    /// What the last feature maps are called.
+    pub(crate) last: &'a str,
+    /// Their rows and columns.
+    pub(crate) size: [usize; 2],
+    /// How weights are kept: [`Graph::halves`] or [`Graph::floats`]. Biases are in single precision.
+    pub(crate) keep: fn(&mut Graph, &str, &[usize], &[f32]),
+}
+
+/// Pooling, linear layers, logits, and from these backwards the maps of Grad-CAM (Selvaraju 2017), exactly: pooling
+/// followed by linear layers with ReLU has the derivative `∂logit/∂pooled = … · W₂ᵀ · m₁ · W₁ᵀ` with masks m of the hidden
+/// values above zero, and each place has an equal part in the pooled value. Logits and maps become outputs.
+///
+/// # Errors
+/// When a weight cannot be read.
+pub(crate) fn write_head(graph: &mut Graph, head: &Head<'_>) -> Result<(), GraphError> {
+    let Head { layers, pooled, last, size: [rows, columns], keep } = *head;
+    graph.operator("GlobalAveragePool", "pooled.map", &[last], vec![]);
+    graph.operator("Flatten", pooled, &["pooled.map"], vec![Attribute::int("axis", 1)]);
+    let part = |number: usize, what: &str| format!("head{number}.{what}");
+    let count = layers.len();
+    let mut entry = pooled.to_string();
+    for (number, layer) in layers.iter().enumerate() {
+        let (weight, bias) = (part(number, "weight"), part(number, "bias"));
         let [input, output] = layer.weight.dims();
-        graph.halves(name, &[input, output], &values(name, layer.weight.val())?);
-        let bias = format!("{name}.bias");
-        match &layer.bias {
-            Some(b) => graph.floats(&bias, &[output], &values(&bias, b.val())?),
-            None => graph.floats(&bias, &[output], &vec![0.0; output]),
-        }
-        graph.operator("Gemm", sum, &[entry, name, &bias], vec![]);
-        match sum {
-            "sum1" => {
-                graph.operator("Relu", "hidden1", &["sum1"], vec![]);
-                entry = "hidden1";
-            }
-            "sum2" => {
-                graph.operator("Relu", "hidden2", &["sum2"], vec![]);
-                entry = "hidden2";
-            }
-            _ => {}
+        keep(graph, &weight, &[input, output], &values(&weight, layer.weight.val())?);
+        let shift = layer.bias.as_ref().map_or(Ok(vec![0.0; output]), |b| values(&bias, b.val()))?;
+        graph.floats(&bias, &[output], &shift);
+        let sum = if number + 1 == count { LOGITS.into() } else { part(number, "sum") };
+        graph.operator("Gemm", &sum, &[&entry, &weight, &bias], vec![]);
+        if number + 1 < count {
+            let (above, mask) = (part(number, "above"), part(number, "mask"));
+            entry = part(number, "relu");
+            graph.operator("Relu", &entry, &[&sum], vec![]);
+            graph.operator("Greater", &above, &[&sum, "zero"], vec![]);
+            graph.operator("Cast", &mask, &[&above], vec![Attribute::int("to", 1)]);
         }
     }
-    maps(&mut graph, &x, rows, columns);
-    graph.output(LOGITS, &[1, CLASSES]);
-    graph.output(MAPS, &[1, CLASSES, rows, columns]);
-    Ok(graph.into_bytes())
+
+    let mut slope = part(count - 1, "slope");
+    let turned = vec![Attribute::ints("perm", &[1, 0])];
+    graph.operator("Transpose", &slope, &[&part(count - 1, "weight")], turned);
+    for number in (0..count - 1).rev() {
+        let masked = part(number, "masked");
+        graph.operator("Mul", &masked, &[&slope, &part(number, "mask")], vec![]);
+        slope = part(number, "slope");
+        graph.operator("Gemm", &slope, &[&masked, &part(number, "weight")], vec![Attribute::int("transB", 1)]);
+    }
+    let (width, classes) = (layers[0].weight.dims()[0], layers[count - 1].weight.dims()[1]);
+    let places = rows * columns;
+    graph.integers("shape.flat", &[width as i64, places as i64]);
+    graph.integers("shape.maps", &[1, classes as i64, rows as i64, columns as i64]);
+    graph.floats("part", &[], &[1.0 / places as f32]);
+    graph.operator("Reshape", "last.flat", &[last, "shape.flat"], vec![]);
+    graph.operator("MatMul", "maps.sum", &[&slope, "last.flat"], vec![]);
+    graph.operator("Mul", "maps.mean", &["maps.sum", "part"], vec![]);
+    graph.operator("Relu", "maps.flat", &["maps.mean"], vec![]);
+    graph.operator("Reshape", MAPS, &["maps.flat", "shape.maps"], vec![]);
+    graph.output(LOGITS, &[1, classes]);
+    graph.output(MAPS, &[1, classes, rows, columns]);
+    Ok(())
 }
 
 /// Mean over each of 3 × 3 fields, which overlap by a row or column where the size asks for it.
@@ -126,35 +173,6 @@ fn fields(graph: &mut Graph, x: &str, rows: usize, columns: usize) {
     ];
     graph.operator("AveragePool", "fields", &[x], attributes);
     graph.operator("Flatten", FEATURE_VECTOR, &["fields"], vec![Attribute::int("axis", 1)]);
-}
-
-/// Grad-CAM (Selvaraju 2017), exactly: pooling followed by linear layers with ReLU has the derivative
-/// `∂logit/∂pooled = W₃ᵀ·m₂·W₂ᵀ·m₁·W₁ᵀ` with the masks m of the hidden values above zero, and each of the
-/// `rows × columns` places has an equal part in the pooled value.
-fn maps(graph: &mut Graph, last: &str, rows: usize, columns: usize) {
-    for (sum, mask) in [("sum1", "mask1"), ("sum2", "mask2")] {
-        let above = format!("{mask}.above");
-        graph.operator("Greater", &above, &[sum, "zero"], vec![]);
-        graph.operator("Cast", mask, &[&above], vec![Attribute::int("to", 1)]);
-    }
-    let transposed = || vec![Attribute::int("transB", 1)];
-    graph.operator("Transpose", "w3.t", &["w3"], vec![Attribute::ints("perm", &[1, 0])]);
-    // [3, 750], [3, 1000], [3, 1280]
-    graph.operator("Mul", "slope2", &["w3.t", "mask2"], vec![]);
-    graph.operator("Gemm", "slope1.open", &["slope2", "w2"], transposed());
-    graph.operator("Mul", "slope1", &["slope1.open", "mask1"], vec![]);
-    graph.operator("Gemm", "slope0", &["slope1", "w1"], transposed());
-    debug_assert_eq!(HIDDEN.len(), 2);
-
-    let places = rows * columns;
-    graph.integers("shape.flat", &[FEATURES as i64, places as i64]);
-    graph.integers("shape.maps", &[1, CLASSES as i64, rows as i64, columns as i64]);
-    graph.floats("part", &[], &[1.0 / places as f32]);
-    graph.operator("Reshape", "last.flat", &[last, "shape.flat"], vec![]);
-    graph.operator("MatMul", "maps.sum", &["slope0", "last.flat"], vec![]);
-    graph.operator("Mul", "maps.mean", &["maps.sum", "part"], vec![]);
-    graph.operator("Relu", "maps.flat", &["maps.mean"], vec![]);
-    graph.operator("Reshape", MAPS, &["maps.flat", "shape.maps"], vec![]);
 }
 
 fn convolution(graph: &mut Graph, layer: &ConvNorm, name: &str, x: &str) -> Result<String, GraphError> {

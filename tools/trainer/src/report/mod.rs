@@ -3,7 +3,6 @@
 mod curves;
 mod page;
 mod paper;
-mod svg;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

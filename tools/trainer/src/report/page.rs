@@ -5,34 +5,11 @@ use std::fmt::Write as _;
 
 use super::curves::mean_and_deviation;
 use super::paper::{self, Confusion, Counts};
-use super::svg::{Mark, Panel, escape, matrix};
 use super::{NetworkReport, Report, RunReport};
 use crate::crossval::scope::Scope;
 use crate::crossval::study::name_of;
+use crate::html::{Mark, Panel, STYLE, escape, matrix};
 use crate::metrics::{Area, Rate};
-
-const STYLE: &str = "
-:root{--ink:#1d2433;--soft:#5c667a;--line:#d9dee8;--ours:#1f5fa8;--band:#1f5fa8;--other:#b4541a;--bad:#b3261e;--good:#2c7a4b}
-*{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:#fff;margin:0 auto;max-width:1180px;
-padding:28px 24px 60px}h1{font-size:25px;line-height:1.25;margin:0 0 6px}h2{font-size:19px;margin:38px 0 6px;padding-top:14px;
-border-top:2px solid var(--ink)}h3{font-size:15px;margin:22px 0 6px}p{max-width:82ch;margin:6px 0 10px}.soft{color:var(--soft)}
-.warn{border-left:4px solid var(--other);background:#fdf5ef;padding:8px 14px;max-width:92ch}
-table{border-collapse:collapse;margin:8px 0 14px;font-size:14px}th,td{padding:4px 12px 4px 0;text-align:left;vertical-align:top;
-border-bottom:1px solid var(--line)}th{font-weight:600;border-bottom:1.5px solid var(--ink)}td.n,th.n{text-align:right;
-font-variant-numeric:tabular-nums;white-space:nowrap}td small{color:var(--soft);display:block;font-size:12px}
-tr.paper td{color:var(--soft)}.scroll{overflow-x:auto}.panels{display:flex;flex-wrap:wrap;gap:6px 10px}figure{margin:10px 0 16px}
-figcaption{color:var(--soft);font-size:13px;max-width:92ch}svg{font-family:inherit}svg .title{font-size:12.5px;font-weight:600;
-fill:var(--ink)}svg .tick{font-size:10px;fill:var(--soft)}svg .axis{font-size:11px;fill:var(--soft)}svg .note{font-size:11px;
-fill:var(--ink);paint-order:stroke;stroke:#fff;stroke-width:3px}svg .grid{stroke:var(--line);stroke-width:1;fill:none}
-svg .ours{stroke:var(--ours);stroke-width:1.8;fill:none}svg .other{stroke:var(--other);stroke-width:1.8;fill:none}
-svg .fold{stroke:var(--ours);stroke-width:.7;opacity:.35;fill:none}svg .foldother{stroke:var(--other);stroke-width:.7;opacity:.35;fill:none}
-svg .band{fill:var(--band);opacity:.18;stroke:none}svg .chance{stroke:var(--soft);stroke-width:1;stroke-dasharray:3 3;fill:none}
-svg .dot.ours{fill:var(--ours);stroke:none}svg .dot.other{fill:var(--other);stroke:none}svg .dot.fold,svg .dot.foldother{stroke:none;opacity:.2}
-svg .cell{fill:#fff;stroke:var(--line)}svg .hit{fill:var(--good)}svg .miss{fill:var(--bad)}svg .count{font-size:14px;font-weight:600}
-svg text.dark{fill:var(--ink)}svg text.light{fill:#fff}ol li,ul li{max-width:88ch;margin:3px 0}code{font-size:13px;background:#f3f5f9;
-padding:1px 4px}pre{background:#f3f5f9;padding:10px 12px;overflow-x:auto;font-size:13px}.key{display:inline-block;width:22px;
-border-top:2px solid;vertical-align:middle;margin:0 4px 0 10px}
-";
 
 /// The page of `report`.
 pub(super) fn page(report: &Report) -> String {

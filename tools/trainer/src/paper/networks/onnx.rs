@@ -5,12 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 
 use super::plan::{Activation, Operation, Window};
 use super::{Kernel, PaperNetwork};
-use crate::export::graph::{FEATURE_VECTOR, GraphError, INPUT, LOGITS, MAPS, values};
+use crate::export::graph::{FEATURE_VECTOR, GraphError, Head, INPUT, LOGITS, values, write_head};
 use crate::export::onnx::{Attribute, Graph};
 use crate::network::fold::fold;
 
@@ -72,7 +73,12 @@ pub fn onnx(network: &PaperNetwork, size: [usize; 2]) -> Result<Vec<u8>, OnnxErr
     graph.floats("six", &[], &[6.0]);
     let last = Writer { network, sizes: &sizes, graph: &mut graph }.layers()?;
     let [rows, columns] = sizes[sizes.len() - 1];
-    head(&mut graph, network, &last, [rows, columns])?;
+    let layers: Vec<&Linear> = network.head.hidden.iter().chain([&network.head.last]).collect();
+    let (pooled, size) = (FEATURE_VECTOR, [rows, columns]);
+    write_head(&mut graph, &Head { layers: &layers, pooled, last: &last, size, keep: Graph::floats })?;
+    graph.operator("Softmax", PROBABILITIES, &[LOGITS], vec![Attribute::int("axis", 1)]);
+    graph.output(FEATURE_VECTOR, &[1, architecture.features()]);
+    graph.output(PROBABILITIES, &[1, network.head.last.weight.dims()[1]]);
     Ok(graph.into_bytes())
 }
 
@@ -220,14 +226,10 @@ impl Writer<'_> {
     }
 
     fn constant<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) -> Result<(), GraphError> {
-        constant(self.graph, name, tensor)
+        let shape = tensor.dims();
+        self.graph.floats(name, &shape, &values(name, tensor)?);
+        Ok(())
     }
-}
-
-fn constant<const D: usize>(graph: &mut Graph, name: &str, tensor: Tensor<D>) -> Result<(), GraphError> {
-    let shape = tensor.dims();
-    graph.floats(name, &shape, &values(name, tensor)?);
-    Ok(())
 }
 
 fn window_attributes(window: &Window, [rows, columns]: [(usize, usize); 2]) -> Vec<Attribute> {
@@ -237,62 +239,4 @@ fn window_attributes(window: &Window, [rows, columns]: [(usize, usize); 2]) -> V
         // Before rows, before columns, after rows, after columns.
         Attribute::ints("pads", &[rows.0, columns.0, rows.1, columns.1].map(|n| n as i64)),
     ]
-}
-
-/// Pooling, hidden layers, logits, probabilities; and from them backwards the Grad-CAM maps (Selvaraju 2017): the
-/// derivative of linear layers with ReLU is the product of their weights with masks of the hidden values above zero.
-fn head(graph: &mut Graph, network: &PaperNetwork, last: &str, [rows, columns]: [usize; 2]) -> Result<(), GraphError> {
-    graph.operator("GlobalAveragePool", "pooled.map", &[last], vec![]);
-    graph.operator("Flatten", FEATURE_VECTOR, &["pooled.map"], vec![Attribute::int("axis", 1)]);
-    let head = &network.head;
-    let layers: Vec<_> = head.hidden.iter().chain([&head.last]).collect();
-    let mut entry = FEATURE_VECTOR.to_string();
-    for (number, layer) in layers.iter().enumerate() {
-        let [weight, bias] = ["weight", "bias"].map(|kind| format!("head{number}.{kind}"));
-        constant(graph, &weight, layer.weight.val())?;
-        let output = layer.weight.dims()[1];
-        match &layer.bias {
-            Some(b) => constant(graph, &bias, b.val())?,
-            None => graph.floats(&bias, &[output], &vec![0.0; output]),
-        }
-        if number == head.hidden.len() {
-            graph.operator("Gemm", LOGITS, &[&entry, &weight, &bias], vec![]);
-        } else {
-            let (sum, above, mask) =
-                (format!("head{number}.sum"), format!("head{number}.above"), format!("head{number}.mask"));
-            graph.operator("Gemm", &sum, &[&entry, &weight, &bias], vec![]);
-            entry = format!("head{number}.relu");
-            graph.operator("Relu", &entry, &[&sum], vec![]);
-            graph.operator("Greater", &above, &[&sum, "zero"], vec![]);
-            graph.operator("Cast", &mask, &[&above], vec![Attribute::int("to", 1)]);
-        }
-    }
-    let classes = head.last.weight.dims()[1];
-    graph.operator("Softmax", PROBABILITIES, &[LOGITS], vec![Attribute::int("axis", 1)]);
-
-    let count = head.hidden.len();
-    let mut slope = format!("head{count}.slope");
-    let transposed = vec![Attribute::ints("perm", &[1, 0])];
-    graph.operator("Transpose", &slope, &[&format!("head{count}.weight")], transposed);
-    for number in (0..count).rev() {
-        let masked = format!("head{number}.masked");
-        graph.operator("Mul", &masked, &[&slope, &format!("head{number}.mask")], vec![]);
-        slope = format!("head{number}.slope");
-        let transposed = vec![Attribute::int("transB", 1)];
-        graph.operator("Gemm", &slope, &[&masked, &format!("head{number}.weight")], transposed);
-    }
-    let (width, places) = (network.architecture().features(), rows * columns);
-    graph.integers("shape.flat", &[width as i64, places as i64]);
-    graph.integers("shape.maps", &[1, classes as i64, rows as i64, columns as i64]);
-    graph.floats("part", &[], &[1.0 / places as f32]);
-    graph.operator("Reshape", "last.flat", &[last, "shape.flat"], vec![]);
-    graph.operator("MatMul", "maps.sum", &[&slope, "last.flat"], vec![]);
-    graph.operator("Mul", "maps.mean", &["maps.sum", "part"], vec![]);
-    graph.operator("Relu", "maps.flat", &["maps.mean"], vec![]);
-    graph.operator("Reshape", MAPS, &["maps.flat", "shape.maps"], vec![]);
-    graph.output(LOGITS, &[1, classes]);
-    graph.output(MAPS, &[1, classes, rows, columns]);
-    graph.output(FEATURE_VECTOR, &[1, width]);
-    graph.output(PROBABILITIES, &[1, classes]);
-    Ok(())
 }
