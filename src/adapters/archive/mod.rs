@@ -30,8 +30,8 @@ use crate::domain::{Acquired, Identity, What};
 use crate::pipeline::film;
 use crate::record::{Digest, Journal, JournalError, QueueFigures, QueueState, Queued, Recorded, Tried};
 
-/// Objects that go over one association.
-const MOST_A_ROUND: usize = 256;
+/// Objects that are made together and go over one association; a capture has more than a megabyte.
+const MOST_A_ROUND: usize = 8;
 /// Objects in a row that the archive has no resources for, until the others are left for later.
 const MOST_REFUSED: u32 = 3;
 /// How long nothing happens at most while nothing waits.
@@ -282,24 +282,7 @@ impl Archive {
         let mut round = Round::default();
         let waiting = journal.next_to_send(MOST_A_ROUND)?;
         if !waiting.is_empty() && !self.is_closing() {
-            let opened = self.open();
-            let outcome = opened.map(|opened| {
-                opened.map_err(|error| error.to_string()).and_then(|association| {
-                    journal.reached(Ok(()), clock::now().0).map_err(|error| error.to_string())?;
-                    Ok(association)
-                })
-            });
-            match outcome {
-                Ok(Ok(association)) => self.send(association, journal, &waiting, &mut round)?,
-                Ok(Err(told)) => {
-                    journal.reached(Err(&told), clock::now().0)?;
-                    round.trouble = Some(told);
-                }
-                Err(error) => {
-                    journal.reached(Err(&error.to_string()), clock::now().0)?;
-                    return Err(error);
-                }
-            }
+            self.work_off(journal, waiting, &mut round)?;
             self.inner().socket = None;
             self.look(journal)?;
         }
@@ -316,21 +299,93 @@ impl Archive {
         Ok(())
     }
 
+    /// Makes the objects, then calls the archive and sends them: while they are made, which takes a while on a busy
+    /// device, no association waits for them.
+    fn work_off(&self, journal: &mut Journal, waiting: Vec<Queued>, round: &mut Round) -> Result<(), ArchiveError> {
+        // One that was away the last time is asked first whether there is any use in making them.
+        if self.figures().tries > 0 {
+            match self.call(journal, round)? {
+                Some(association) => association.release(),
+                None => return Ok(()),
+            }
+        }
+        let mut films = Films::in_spool(&self.spool);
+        let mut made = Vec::new();
+        for object in waiting {
+            if self.is_closing() {
+                return Ok(());
+            }
+            match self.make(journal, &mut films, &object)? {
+                Ok(derived) => made.push((object, derived)),
+                Err(told) => {
+                    let tried = Tried { state: QueueState::Failed, status: None, told: Some(told) };
+                    self.note(journal, &object, tried, round)?;
+                }
+            }
+        }
+        drop(films);
+        if made.is_empty() {
+            return Ok(());
+        }
+        match self.call(journal, round)? {
+            Some(association) => self.send(association, journal, &made, round),
+            None => Ok(()),
+        }
+    }
+
+    /// An association; `None`, and that written down, where there is none to be had.
+    fn call(&self, journal: &mut Journal, round: &mut Round) -> Result<Option<Association>, ArchiveError> {
+        let opened = self.open();
+        let told = match &opened {
+            Ok(Ok(_)) => None,
+            Ok(Err(call)) => Some(call.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        // That this program ends says nothing of the archive.
+        if !self.is_closing() {
+            journal.reached(told.as_deref().map_or(Ok(()), Err), clock::now().0)?;
+        }
+        match opened? {
+            Ok(association) => Ok(Some(association)),
+            Err(_) => {
+                round.trouble = told;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The object; the inner `Err` where it can never be made.
+    fn make(
+        &self,
+        journal: &Journal,
+        films: &mut Films<'_>,
+        object: &Queued,
+    ) -> Result<Result<Derived, String>, ArchiveError> {
+        let Some(row) = journal.find(object.sequence)? else {
+            return Ok(Err("its reading is not in the journal any more".to_owned()));
+        };
+        let film = if object.what == What::Capture { films.of(&row) } else { None };
+        let shown = Shown { film: film.as_ref(), utc_offset_s: self.utc_offset_s };
+        Ok(Derived::of(&row, object.what, shown).map_err(|error| error.to_string()))
+    }
+
     fn send(
         &self,
         mut association: Association,
         journal: &mut Journal,
-        waiting: &[Queued],
+        made: &[(Queued, Derived)],
         round: &mut Round,
     ) -> Result<(), ArchiveError> {
-        let mut films = Films::in_spool(&self.spool);
         let mut refused_in_a_row = 0;
-        for object in waiting {
-            if self.is_closing() {
+        for (object, derived) in made {
+            if self.is_closing() || refused_in_a_row == MOST_REFUSED {
                 break;
             }
-            let tried = match self.try_one(&mut association, journal, &mut films, object)? {
-                Ok(tried) => tried,
+            match try_one(&mut association, object, derived) {
+                Ok(tried) => {
+                    refused_in_a_row = if tried.state == QueueState::Waits { refused_in_a_row + 1 } else { 0 };
+                    self.note(journal, object, tried, round)?;
+                }
                 Err(call) => {
                     if !self.is_closing() {
                         let told = call.to_string();
@@ -340,71 +395,58 @@ impl Archive {
                     }
                     return Ok(());
                 }
-            };
-            journal.tried(object, &tried, clock::now().0)?;
-            let name = format!("the {} on reading {}", object.what.name(), object.sequence);
-            let told = tried.told.unwrap_or_default();
-            match tried.state {
-                QueueState::Sent => {
-                    round.sent += 1;
-                    if !told.is_empty() {
-                        log::info!("archive {}: has taken {name}: {told}", self.config.called);
-                    }
-                    refused_in_a_row = 0;
-                }
-                QueueState::Failed => {
-                    round.failed += 1;
-                    log::error!("archive {}: refuses {name} for good: {told}", self.config.called);
-                    refused_in_a_row = 0;
-                }
-                QueueState::Waits => {
-                    round.trouble = Some(format!("does not take {name}: {told}"));
-                    refused_in_a_row += 1;
-                    if refused_in_a_row == MOST_REFUSED {
-                        break;
-                    }
-                }
             }
         }
         association.release();
         Ok(())
     }
 
-    /// Sends one object; the inner `Err` when the association is over.
-    fn try_one(
+    /// Writes down how a try ended, counts it, and says what somebody may want to know.
+    fn note(
         &self,
-        association: &mut Association,
-        journal: &Journal,
-        films: &mut Films<'_>,
+        journal: &mut Journal,
         object: &Queued,
-    ) -> Result<Result<Tried, CallError>, ArchiveError> {
-        let failed = |told: String| Ok(Ok(Tried { state: QueueState::Failed, status: None, told: Some(told) }));
-        let syntax = match association.accepts(object.what) {
-            Ok(syntax) => syntax,
-            Err(refused) => {
-                let state = if refused.for_good { QueueState::Failed } else { QueueState::Waits };
-                return Ok(Ok(Tried { state, status: None, told: Some(refused.to_string()) }));
+        tried: Tried,
+        round: &mut Round,
+    ) -> Result<(), ArchiveError> {
+        journal.tried(object, &tried, clock::now().0)?;
+        let name = format!("the {} on reading {}", object.what.name(), object.sequence);
+        let told = tried.told.unwrap_or_default();
+        match tried.state {
+            QueueState::Sent => {
+                round.sent += 1;
+                if !told.is_empty() {
+                    log::info!("archive {}: has taken {name}: {told}", self.config.called);
+                }
             }
-        };
-        let Some(row) = journal.find(object.sequence)? else {
-            return failed("its reading is not in the journal any more".to_owned());
-        };
-        let film = if object.what == What::Capture { films.of(&row) } else { None };
-        let shown = Shown { film: film.as_ref(), utc_offset_s: self.utc_offset_s };
-        let data = Derived::of(&row, object.what, shown).and_then(|derived| derived.data_set(syntax.uid));
-        let data = match data {
-            Ok(data) => data,
-            Err(error) => return failed(error.to_string()),
-        };
-        let (status, comment) = match association.store(object.what, &object.sop_uid, &data) {
-            Ok(answered) => answered,
-            Err(call) => return Ok(Err(call)),
-        };
-        let (state, meaning) = state_after(status);
-        let comment = if comment.is_empty() { comment } else { format!(" ({comment})") };
-        let told = (status != 0).then(|| format!("status {status:04X}, {meaning}{comment}"));
-        Ok(Ok(Tried { state, status: Some(status), told }))
+            QueueState::Failed => {
+                round.failed += 1;
+                log::error!("archive {}: {name} will not be sent: {told}", self.config.called);
+            }
+            QueueState::Waits => round.trouble = Some(format!("does not take {name}: {told}")),
+        }
+        Ok(())
     }
+}
+
+/// Sends one object; `Err` when the association is over.
+fn try_one(association: &mut Association, object: &Queued, derived: &Derived) -> Result<Tried, CallError> {
+    let syntax = match association.accepts(object.what) {
+        Ok(syntax) => syntax,
+        Err(refused) => {
+            let state = if refused.for_good { QueueState::Failed } else { QueueState::Waits };
+            return Ok(Tried { state, status: None, told: Some(refused.to_string()) });
+        }
+    };
+    let data = match derived.data_set(syntax.uid) {
+        Ok(data) => data,
+        Err(error) => return Ok(Tried { state: QueueState::Failed, status: None, told: Some(error.to_string()) }),
+    };
+    let (status, comment) = association.store(object.what, &object.sop_uid, &data)?;
+    let (state, meaning) = state_after(status);
+    let comment = if comment.is_empty() { comment } else { format!(" ({comment})") };
+    let told = (status != 0).then(|| format!("status {status:04X}, {meaning}{comment}"));
+    Ok(Tried { state, status: Some(status), told })
 }
 
 /// For how many seconds the first object that waits has done so, by this device's clock.
