@@ -227,9 +227,9 @@ fn orthanc_keeps_the_report_beside_the_film() {
 
 /// The report beside that film, as Orthanc calls it.
 fn report_of(orthanc: &Orthanc, film: &Value) -> String {
-    let instances = orthanc.get(&format!("/studies/{}/instances", film["ParentStudy"].as_str().unwrap()));
-    let report = instances.as_array().unwrap().iter().find(|instance| instance["ID"] != film["ID"]);
-    report.expect("a report")["ID"].as_str().unwrap().to_owned()
+    let instances = orthanc.get(&format!("/studies/{}/instances", film["ParentStudy"].as_str().expect("a study")));
+    let report = instances.as_array().expect("a list").iter().find(|instance| instance["ID"] != film["ID"]);
+    report.expect("a report")["ID"].as_str().expect("a name").to_owned()
 }
 
 /// A picture of every reading, by number; those whose films lie in the spool show them.
