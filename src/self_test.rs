@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::app::Question;
 use crate::bundle::Manifest;
 use crate::bundle::golden::{AnswerEntry, Golden, GoldenFilm, GoldenMismatch, TOLERANCE};
 use crate::domain::{Acquired, GreyImage, ModelOutput, Reading};
-use crate::pipeline::{decide::decide, preprocess::preprocess, quality};
+use crate::pipeline::{decide::decide, quality};
 use crate::ports::{Classifier, ClassifyError};
 
 /// A self-test that did not pass.
@@ -130,8 +131,9 @@ fn answer(
     let accepted = quality::accept(Acquired::from_image(image.clone()));
     let radiograph =
         accepted.map_err(|refused| SelfTestError::Unfit { film, reason: refused.rejection.to_string() })?;
-    let input = preprocess(&radiograph, &manifest.input);
-    let output = classifier.classify(&input).map_err(|source| SelfTestError::Classify { film, source })?;
+    let output = Question::of(&radiograph, manifest, classifier)
+        .and_then(|question| question.put_to(classifier))
+        .map_err(|source| SelfTestError::Classify { film, source })?;
     let reading = decide(&output, &manifest.rule);
     Ok((output, reading))
 }

@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bundle", &["domain", "ports"]),
     ("engine", &["bundle", "domain", "ports"]),
     ("app", &["bundle", "domain", "pipeline", "ports"]),
-    ("self_test", &["bundle", "domain", "pipeline", "ports"]),
+    ("self_test", &["app", "bundle", "domain", "pipeline", "ports"]),
     ("command_bench", &[]),
     ("command_bundle", &[]),
     ("command_journal", &[]),

@@ -165,6 +165,20 @@ pub struct LungsEntry {
     pub width: [f32; 2],
     /// Smallest and largest height.
     pub height: [f32; 2],
+    /// Where the network judges the lungs alone: how far beyond them it is shown, as a fraction of the film's width and
+    /// height. Absent where it judges the whole film.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f32>,
+}
+
+impl LungsEntry {
+    fn locator(self) -> Result<LungLocator, LungLocatorError> {
+        let locator = LungLocator::new(self.weights, &self.offsets, self.width, self.height)?;
+        match self.margin {
+            Some(margin) => locator.with_margin(margin),
+            None => Ok(locator),
+        }
+    }
 }
 
 /// One file of the model.
@@ -231,10 +245,7 @@ impl TryFrom<ManifestFile> for Manifest {
             .out_of_distribution
             .map(|entry| Novelty::new(entry.mean, entry.projection, entry.residual_variance, entry.limit))
             .transpose()?;
-        let lungs = file
-            .lungs
-            .map(|entry| LungLocator::new(entry.weights, &entry.offsets, entry.width, entry.height))
-            .transpose()?;
+        let lungs = file.lungs.map(LungsEntry::locator).transpose()?;
         Ok(Self {
             input: input(&file.input)?,
             input_name: file.input.name,
@@ -405,6 +416,7 @@ mod tests {
             json!([[1.0]]),
             "out_of_distribution: projection row 0 has 1 values, expected 2 finite ones, not all zero",
         );
+        check("/lungs/margin", json!(0.5), "lungs: margin is 0.5, expected a fraction of the film from 0 to 0.3");
         check(
             "/lungs/weights",
             json!([[1.0, 1.0]]),

@@ -75,6 +75,18 @@ impl Lungs {
         }
     }
 
+    /// The smallest part of the film around both with `margin` on every side. All in fractions of the film, which it
+    /// does not leave.
+    pub fn with_margin(&self, margin: f32) -> Window {
+        let both = self.both();
+        Window {
+            left: (both.left - margin).clamp(0.0, 1.0),
+            top: (both.top - margin).clamp(0.0, 1.0),
+            right: (both.right + margin).clamp(0.0, 1.0),
+            bottom: (both.bottom + margin).clamp(0.0, 1.0),
+        }
+    }
+
     /// From fractions of what a network saw to fractions of the film.
     pub fn on_film(&self, seen: &Window) -> Self {
         let across = |x| seen.left + x * (seen.right - seen.left);
@@ -98,6 +110,7 @@ pub struct LungLocator {
     offsets: [f32; 8],
     width: [f32; 2],
     height: [f32; 2],
+    margin: Option<f32>,
 }
 
 /// A locator that cannot be used.
@@ -132,9 +145,15 @@ pub enum LungLocatorError {
         /// As given.
         found: [f32; 2],
     },
+    /// A margin that leaves no lungs, or nothing but surroundings.
+    #[error("margin is {0}, expected a fraction of the film from 0 to 0.3")]
+    Margin(f32),
 }
 
 impl LungLocator {
+    /// The widest margin, as a fraction of the film.
+    pub const MAX_MARGIN: f32 = 0.3;
+
     /// `weights` has a row of feature weights for each edge, in the order of [`Lungs::from_edges`]; `width` and `height`
     /// are the smallest and the largest that a lung can have, all in fractions of what the network sees.
     ///
@@ -165,7 +184,32 @@ impl LungLocator {
                 return Err(LungLocatorError::Size { name, found });
             }
         }
-        Ok(Self { weights, offsets, width, height })
+        Ok(Self { weights, offsets, width, height, margin: None })
+    }
+
+    /// For a network that judges the lungs alone: what it is shown reaches `margin` beyond them on every side, as a
+    /// fraction of the film's width and height.
+    ///
+    /// # Errors
+    /// When the margin is outside 0 to [`Self::MAX_MARGIN`].
+    pub fn with_margin(self, margin: f32) -> Result<Self, LungLocatorError> {
+        if !(0.0..=Self::MAX_MARGIN).contains(&margin) {
+            return Err(LungLocatorError::Margin(margin));
+        }
+        Ok(Self { margin: Some(margin), ..self })
+    }
+
+    /// Whether the network judges the lungs alone.
+    pub fn crops(&self) -> bool {
+        self.margin.is_some()
+    }
+
+    /// The part of the film to judge, from the features of a look at the part `seen`. `None` where the network judges
+    /// what it has seen, or no lungs were found there.
+    pub fn crop(&self, features: &[f32], seen: &Window) -> Option<Window> {
+        let margin = self.margin?;
+        let lungs = self.locate(features).filter(|lungs| self.objection(lungs).is_none())?;
+        Some(lungs.on_film(seen).with_margin(margin))
     }
 
     /// Where the lungs are, in fractions of what the network saw. `None` when the features are not as many as they
@@ -188,14 +232,20 @@ impl LungLocator {
                 [("width", lung.width(), self.width), ("height", lung.height(), self.height)]
             {
                 // Not a number is no size either.
-                if !(least..=most).contains(&found) {
+                if !(least..=most).contains(&found) || found <= 0.0 {
                     return Some(format!(
                         "{side} of the {name} lung {found:.2} of the picture, expected {least:.2} to {most:.2}"
                     ));
                 }
             }
         }
-        (lungs.right.left > lungs.left.left).then(|| "the right lung right of the left one".into())
+        if lungs.right.left > lungs.left.left {
+            return Some("the right lung right of the left one".into());
+        }
+        let both = lungs.both();
+        let (x, y) = ((both.left + both.right) / 2.0, (both.top + both.bottom) / 2.0);
+        let inside = (0.0..=1.0).contains(&x) && (0.0..=1.0).contains(&y);
+        (!inside).then(|| format!("the middle between the lungs at {x:.2}, {y:.2} of the picture, expected inside"))
     }
 }
 
@@ -221,8 +271,29 @@ mod tests {
         assert_eq!(objection, "height of the right lung 0.20 of the picture, expected 0.30 to 1.00");
         let swapped = Lungs { right: lungs.left, left: lungs.right };
         assert_eq!(locator().objection(&swapped).as_deref(), Some("the right lung right of the left one"));
+        let edges = lungs.edges();
+        let beside = Lungs::from_edges(std::array::from_fn(|i| edges[i] + if i % 2 == 0 { 1.0 } else { 0.0 }));
+        let expected = "the middle between the lungs at 1.50, 0.40 of the picture, expected inside";
+        assert_eq!(locator().objection(&beside).as_deref(), Some(expected));
         let nowhere = Lungs { right: Region { left: f32::NAN, ..lungs.right }, left: lungs.left };
         assert!(locator().objection(&nowhere).is_some());
+    }
+
+    #[test]
+    fn the_part_to_judge_reaches_beyond_the_lungs_but_not_beyond_the_film() {
+        let seen = Window { left: 0.05, top: 0.05, right: 0.95, bottom: 0.95 };
+        assert_eq!(locator().crop(&[2.0, 5.0], &seen), None);
+        let crops = locator().with_margin(0.2).expect("usable");
+        let part = crops.crop(&[2.0, 5.0], &seen).expect("lungs");
+        // 0.05 + 0.9 × 0.1 − 0.2 is outside; 0.05 + 0.9 × 0.7 + 0.2 is not.
+        assert_eq!((part.left, part.top, part.right), (0.0, 0.0, 1.0));
+        assert!((part.bottom - 0.88).abs() < 1e-6, "{part:?}");
+        assert_eq!(crops.crop(&[-2.0, 0.0], &seen), None);
+        assert_eq!(crops.crop(&[f32::NAN, 0.0], &seen), None);
+        for margin in [-0.1, 0.31, f32::NAN] {
+            let error = locator().with_margin(margin).expect_err("a refusal");
+            assert_eq!(error.to_string(), format!("margin is {margin}, expected a fraction of the film from 0 to 0.3"));
+        }
     }
 
     #[test]

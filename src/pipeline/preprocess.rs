@@ -11,8 +11,12 @@ use crate::domain::{Fit, GreyImage, GreyScale, InputSpec, ModelInput, Radiograph
 /// # Shapes
 /// `[1, channels, height, width]`, f32, NCHW, as `spec` says.
 pub fn preprocess(film: &Radiograph, spec: &InputSpec) -> ModelInput {
+    preprocess_part(film, spec, window(film.image(), film.pixel_aspect(), spec))
+}
+
+/// [`preprocess`] with `window` stretched over the input, in place of the part that `spec` would show.
+pub fn preprocess_part(film: &Radiograph, spec: &InputSpec, window: Window) -> ModelInput {
     let image = film.image();
-    let window = window(image, film.pixel_aspect(), spec);
     let columns = taps(image.width(), window.left, window.right, spec.width());
     let rows = taps(image.height(), window.top, window.bottom, spec.height());
     let greys = resample(image, &columns, &rows);

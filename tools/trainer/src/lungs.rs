@@ -83,10 +83,10 @@ pub fn write_found(model: &Path, data: &Path, out: &Path) -> Result<(usize, usiz
     let written = |source| LocateError::Csv { path: out.into(), source };
     let mut writer = csv::Writer::from_path(out).map_err(written)?;
     let mut count = 0;
-    for (prediction, window) in &seen {
-        let (Ok(output), Some(window)) = (&prediction.answer, window) else { continue };
+    for (prediction, seen) in &seen {
+        let (Ok(output), Some(seen)) = (&prediction.answer, seen) else { continue };
         let found = locator.locate(&output.features).filter(|lungs| locator.objection(lungs).is_none());
-        let Some(found) = found.map(|lungs| lungs.on_film(window)) else { continue };
+        let Some(found) = found.map(|lungs| lungs.on_film(&seen.whole)) else { continue };
         let [x0, y0, x1, y1, u0, v0, u1, v1] = found.edges().map(four_digits_after);
         let file = prediction.film.row.file.clone();
         let record = Record {
@@ -187,7 +187,7 @@ pub fn fit(examples: &[Example], usual: &[Vec<f32>]) -> Option<(LungsEntry, Loca
         ]
     };
     let (weights, offsets) = line.unscaled();
-    Some((LungsEntry { weights, offsets, width: slack(width), height: slack(height) }, quality))
+    Some((LungsEntry { weights, offsets, width: slack(width), height: slack(height), margin: None }, quality))
 }
 
 fn judge(examples: &[Example]) -> Option<LocatorQuality> {

@@ -1,13 +1,15 @@
 //! What the exported model says of films, by the device's own steps: decoding, quality, preprocessing, network.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use lightbox::adapters::file::{Limits, read_film};
+use lightbox::app::Question;
 use lightbox::bundle::{self, ModelError, VerifiedModel};
-use lightbox::domain::{ModelInput, ModelOutput, Rejection, Window};
+use lightbox::domain::{ModelInput, ModelOutput, Radiograph, Rejection, Window};
 use lightbox::engine::{EngineError, TractClassifier};
-use lightbox::pipeline::{preprocess::preprocess, quality};
-use lightbox::ports::{Classifier, ClassifyError};
+use lightbox::pipeline::quality;
+use lightbox::ports::ClassifyError;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -64,8 +66,17 @@ pub fn predict(
     Ok(seen.into_iter().map(|(prediction, _)| prediction).collect())
 }
 
-/// Asks `model` about what `alter` makes of the input that each film becomes. With each prediction comes the part of
-/// the film that the network saw, where it came to that.
+/// Which parts of a film a network saw.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seen {
+    /// When it looked for the lungs, where it did; its features are of this part.
+    pub whole: Window,
+    /// When it judged; its maps are of this part.
+    pub judged: Window,
+}
+
+/// Asks `model` about what `alter` makes of the input that is judged of each film. With each prediction comes what the
+/// network saw, where it came to that.
 ///
 /// # Errors
 /// As [`predict`].
@@ -75,27 +86,66 @@ pub fn predict_altered(
     films: &[Named],
     what: &str,
     alter: impl Fn(&Named, ModelInput) -> ModelInput + Sync,
-) -> Result<Vec<(Prediction, Option<Window>)>, PredictError> {
+) -> Result<Vec<(Prediction, Option<Seen>)>, PredictError> {
+    let manifest = model.manifest();
+    ask_all(model, data, films, what, |film, named, classifier| {
+        let mut question = Question::of(film, manifest, classifier)?;
+        question.input = alter(named, question.input);
+        Ok(question)
+    })
+}
+
+/// Asks `model` about the parts of the films that are named by file, and leaves out the others.
+///
+/// # Errors
+/// As [`predict`].
+pub fn predict_parts(
+    model: &VerifiedModel,
+    data: &Path,
+    films: &[Named],
+    what: &str,
+    parts: &HashMap<&str, Window>,
+) -> Result<Vec<Prediction>, PredictError> {
+    let films: Vec<Named> = films.iter().filter(|film| parts.contains_key(film.row.file.as_str())).cloned().collect();
+    let manifest = model.manifest();
+    let answered = ask_all(model, data, &films, what, |film, named, _| {
+        Ok(Question::of_part(film, manifest, parts[named.row.file.as_str()]))
+    })?;
+    Ok(answered.into_iter().map(|(prediction, _)| prediction).collect())
+}
+
+fn ask_all(
+    model: &VerifiedModel,
+    data: &Path,
+    films: &[Named],
+    what: &str,
+    question: impl Fn(&Radiograph, &Named, &mut TractClassifier) -> Result<Question, ClassifyError> + Sync,
+) -> Result<Vec<(Prediction, Option<Seen>)>, PredictError> {
     let progress = Progress::start(what, films.len(), 0);
     let done = AtomicUsize::new(0);
     // A network for each thread, and enough films in a part that loading it does not count.
     let part = films.len().div_ceil(rayon::current_num_threads()).max(1);
-    let parts: Vec<Vec<(Prediction, Option<Window>)>> = films
+    let parts: Vec<Vec<(Prediction, Option<Seen>)>> = films
         .par_chunks(part)
         .map(|films| {
             let mut classifier = TractClassifier::load(model)?;
             films
                 .iter()
                 .map(|film| {
-                    let mut seen = None;
-                    let alter = |input: ModelInput| {
-                        seen = Some(input.window);
-                        alter(film, input)
+                    let answer = read(&data.join(&film.row.file)).map(|radiograph| {
+                        let question = question(&radiograph, film, &mut classifier)?;
+                        let seen = Seen { whole: question.whole, judged: question.input.window };
+                        Ok((question.put_to(&mut classifier)?, seen))
+                    });
+                    let answer = match answer {
+                        Ok(answer) => answer.map(Ok),
+                        Err(rejection) => Ok(Err(rejection)),
                     };
-                    let answer = ask(&mut classifier, model, &data.join(&film.row.file), alter)
-                        .map_err(|source| PredictError::Classify { file: film.row.file.clone(), source })?;
+                    let answer =
+                        answer.map_err(|source| PredictError::Classify { file: film.row.file.clone(), source })?;
                     progress.set(done.fetch_add(1, Ordering::Relaxed) + 1);
-                    Ok((Prediction { film: film.clone(), answer }, seen))
+                    let seen = answer.as_ref().ok().map(|(_, seen)| *seen);
+                    Ok((Prediction { film: film.clone(), answer: answer.map(|(output, _)| output) }, seen))
                 })
                 .collect::<Result<Vec<_>, PredictError>>()
         })
@@ -104,16 +154,6 @@ pub fn predict_altered(
     Ok(parts.into_iter().flatten().collect())
 }
 
-fn ask(
-    classifier: &mut TractClassifier,
-    model: &VerifiedModel,
-    path: &Path,
-    alter: impl FnOnce(ModelInput) -> ModelInput,
-) -> Result<Result<ModelOutput, Rejection>, ClassifyError> {
-    let film = match read_film(path, &Limits::default()).map(quality::accept) {
-        Ok(Ok(film)) => film,
-        Ok(Err(refused)) => return Ok(Err(refused.rejection)),
-        Err(rejection) => return Ok(Err(rejection)),
-    };
-    classifier.classify(&alter(preprocess(&film, &model.manifest().input))).map(Ok)
+fn read(path: &Path) -> Result<Radiograph, Rejection> {
+    quality::accept(read_film(path, &Limits::default())?).map_err(|refused| refused.rejection)
 }

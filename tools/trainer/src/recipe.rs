@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lightbox::domain::{Channels, Fit, GreyScale, InputSpec, InputSpecError};
+use lightbox::domain::{Channels, Fit, GreyScale, InputSpec, InputSpecError, LungLocator};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Label;
@@ -88,6 +88,10 @@ pub struct InputFile {
     pub mean: f32,
     /// Then divided by.
     pub std: f32,
+    /// Where the network judges the lungs alone: how far beyond them it is shown, as a fraction of the film. Where the
+    /// lungs are comes from `trainer locate` for training, and from the model itself on the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lungs_margin: Option<f32>,
 }
 
 /// How a film is brought to shape.
@@ -293,8 +297,10 @@ pub struct SourceRule {
 pub struct Recipe {
     /// As typed; every value is in its range.
     pub file: RecipeFile,
-    /// What the network sees.
+    /// What the network sees of a whole film.
     pub input: InputSpec,
+    /// What it sees of a film that was cut down to what it judges: the same, but for the border.
+    pub judged: InputSpec,
     /// Sources; empty for "as the manifest has them".
     pub sources: Vec<SourceRule>,
 }
@@ -496,14 +502,25 @@ impl TryFrom<RecipeFile> for Recipe {
             GreyScaleName::Equalised => GreyScale::Equalised,
             GreyScaleName::AsShown => GreyScale::AsShown,
         };
-        let (mean, std) = (vec![i.mean], vec![i.std]);
-        let input = InputSpec::new(i.height, i.width, fit, i.border, grey_scale, Channels::Grey, mean, std)?;
+        let spec = |border| {
+            let (mean, std) = (vec![i.mean], vec![i.std]);
+            InputSpec::new(i.height, i.width, fit, border, grey_scale, Channels::Grey, mean, std)
+        };
+        let input = spec(i.border)?;
+        let judged = if i.lungs_margin.is_some() { spec(0.0)? } else { input.clone() };
+        if let Some(margin) = i.lungs_margin {
+            within("input.lungs_margin", f64::from(margin), 0.0, f64::from(LungLocator::MAX_MARGIN))?;
+            if fit != Fit::Stretch {
+                let (key, found) = ("input.lungs_margin".into(), format!("{margin}"));
+                return Err(RecipeError::Value { key, found, expected: "it only with input.fit = \"stretch\"".into() });
+            }
+        }
         let sources = file
             .source
             .iter()
             .map(|s| SourceRule { name: s.name.clone(), starts_with: s.starts_with.clone(), weight: s.weight })
             .collect();
-        Ok(Self { file, input, sources })
+        Ok(Self { file, input, judged, sources })
     }
 }
 
@@ -548,6 +565,13 @@ mod tests {
         );
         check("held_out = 0.2", "fold = \"6/5\"\nheld_out = 0.2", "fold is \"6/5\", expected K/N");
         check("height = 192", "height = 3", "input: height is 3, expected 32 to 1024");
+        check("std = 0.226", "std = 0.226\nlungs_margin = 0.5", "input.lungs_margin is 0.5, expected 0 to 0.3");
+        let letterboxed = "fit = \"letterbox\"\nlungs_margin = 0.1";
+        check(
+            "fit = \"stretch\"",
+            letterboxed,
+            "input.lungs_margin is 0.1, expected it only with input.fit = \"stretch\"",
+        );
     }
 
     #[test]

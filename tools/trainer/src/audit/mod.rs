@@ -23,7 +23,7 @@ use crate::evaluate::{self, Figures, Judged, Report};
 use crate::export::{self, ExportError};
 use crate::lungs;
 use crate::metrics::{Area, Rate, area, calibration_error};
-use crate::predict::{PredictError, Prediction, predict_altered};
+use crate::predict::{PredictError, Prediction, Seen, predict_altered, predict_parts};
 
 use curves::{Bin, PredictiveValues, Risk};
 use mask::Alteration;
@@ -226,7 +226,7 @@ pub fn audit(order: &Order) -> Result<Audit, AuditError> {
     let parts = export::parts_of(&order.model, &order.data)?;
     let held_out = look(&model, &order.data, &parts.held_out, &boxes, "held-out films")?;
     let external = look(&model, &order.data, &parts.external, &boxes, "external films")?;
-    let source_probe = probe_sources(order, &parts.held_out)?;
+    let source_probe = probe_sources(order, &parts.held_out, &held_out.parts)?;
     let known = read_known(&order.data)?;
     let slices = slices(held_out.judged.iter().chain(&external.judged), &known);
     let left_out = order
@@ -260,6 +260,8 @@ struct Looked {
     part: Part,
     judged: Vec<Judged>,
     predictions: Vec<Prediction>,
+    /// Which part of each film was judged.
+    parts: HashMap<String, Window>,
 }
 
 /// Everything that is asked of one set of films.
@@ -273,14 +275,15 @@ fn look(
     let rule = &model.manifest().rule;
     let spec = &model.manifest().input;
     let plain = predict_altered(model, data, films, what, |_, input| input)?;
-    // Boxes by radiologists where there are any, else by the model's own locator; in fractions of what it saw.
+    // Boxes by radiologists where there are any, else by the model's own locator; in fractions of what it judged.
     let lungs: HashMap<&str, Lungs> = plain
         .iter()
         .filter_map(|(prediction, seen)| {
             let file = prediction.film.row.file.as_str();
-            let drawn = || Some(boxes.get(file)?.in_window(&(*seen)?));
-            let found = || rule.lungs.as_ref()?.locate(&prediction.answer.as_ref().ok()?.features);
-            Some((file, drawn().or_else(found)?))
+            let (output, seen) = (prediction.answer.as_ref().ok()?, (*seen)?);
+            let drawn = || boxes.get(file).copied();
+            let found = || Some(rule.lungs.as_ref()?.locate(&output.features)?.on_film(&seen.whole));
+            Some((file, drawn().or_else(found)?.in_window(&seen.judged)))
         })
         .collect();
     let judge = |predictions: &[Prediction]| evaluate::judge(predictions, rule);
@@ -312,7 +315,8 @@ fn look(
         predictive_values: curves::predictive_values(&report.all),
         report,
     };
-    Ok(Looked { part, judged, predictions })
+    let parts = plain.iter().filter_map(|(p, seen)| Some((p.film.row.file.clone(), (*seen)?.judged))).collect();
+    Ok(Looked { part, judged, predictions, parts })
 }
 
 /// Probability of Covid-19 of every film that came to the network, refused or not.
@@ -454,9 +458,9 @@ fn lung_overlap(
     let seen = predict_altered(model, data, &known, "films with known lungs", |_, input| input)?;
     let overlaps: Vec<f64> = seen
         .iter()
-        .filter_map(|(prediction, seen): &(Prediction, Option<Window>)| {
+        .filter_map(|(prediction, seen): &(Prediction, Option<Seen>)| {
             let found = locator.locate(&prediction.answer.as_ref().ok()?.features)?;
-            let drawn = boxes.get(&prediction.film.row.file)?.in_window(&(*seen)?);
+            let drawn = boxes.get(&prediction.film.row.file)?.in_window(&(*seen)?.whole);
             Some(lungs::overlap(&found.both(), &drawn.both()))
         })
         .collect();
@@ -478,15 +482,20 @@ fn left_out_sources(model: &Path) -> Result<Vec<String>, AuditError> {
 
 /// The same network with its last features in the place of those that novelty is measured by. `None` where it has no
 /// value of that name.
-fn probe_sources(order: &Order, films: &[Named]) -> Result<Option<Probe>, AuditError> {
+fn probe_sources(order: &Order, films: &[Named], parts: &HashMap<String, Window>) -> Result<Option<Probe>, AuditError> {
     let folder = std::env::temp_dir().join(format!("lightbox-audit-{}", std::process::id()));
     fs::create_dir_all(&folder).map_err(io_error(&folder))?;
-    let probed = probe_in(&folder, order, films);
+    let probed = probe_in(&folder, order, films, parts);
     let _ = fs::remove_dir_all(&folder);
     probed
 }
 
-fn probe_in(folder: &Path, order: &Order, films: &[Named]) -> Result<Option<Probe>, AuditError> {
+fn probe_in(
+    folder: &Path,
+    order: &Order,
+    films: &[Named],
+    parts: &HashMap<String, Window>,
+) -> Result<Option<Probe>, AuditError> {
     let mut manifest = read_manifest(&order.model)?;
     for name in manifest["files"].as_object().into_iter().flatten().map(|(name, _)| name) {
         let (from, to) = (order.model.join(name), folder.join(name));
@@ -499,17 +508,18 @@ fn probe_in(folder: &Path, order: &Order, films: &[Named]) -> Result<Option<Prob
         fs::write(&path, bytes).map_err(io_error(&path))?;
     }
     let model = crate::predict::open(folder)?;
-    let seen = match predict_altered(&model, &order.data, films, "features of held-out films", |_, input| input) {
-        Ok(seen) => seen,
+    let parts = parts.iter().map(|(file, part)| (file.as_str(), *part)).collect();
+    let predictions = match predict_parts(&model, &order.data, films, "features of held-out films", &parts) {
+        Ok(predictions) => predictions,
         Err(PredictError::Engine(error)) => {
             log::warn!("the source probe is left out: {error}");
             return Ok(None);
         }
         Err(error) => return Err(error.into()),
     };
-    let probed: Vec<Probed<'_>> = seen
+    let probed: Vec<Probed<'_>> = predictions
         .iter()
-        .filter_map(|(p, _)| {
+        .filter_map(|p| {
             let features = &p.answer.as_ref().ok()?.features;
             Some(Probed { features, source: &p.film.source, group: &p.film.row.group })
         })

@@ -57,7 +57,7 @@ impl TrainingFilms {
             located: located.into_values().collect(),
             sampler: Sampler::new(&named, recipe),
             films,
-            spec: recipe.input.clone(),
+            spec: recipe.judged.clone(),
             augment: recipe.file.augment.clone(),
             batch: recipe.file.training.batch,
             seed,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lightbox::adapters::file::{Limits, read_film};
-use lightbox::domain::{Acquired, GreyImage, InputSpec, Rejection};
+use lightbox::domain::{Acquired, GreyImage, InputSpec, Rejection, Window};
 use lightbox::pipeline::preprocess::preprocess;
 use lightbox::pipeline::quality;
 use rayon::prelude::*;
@@ -29,6 +29,19 @@ impl Film {
         // 257 × 255 = 65535
         let greys = image.greys().iter().map(|g| ((u32::from(*g) + 128) / 257) as u8).collect();
         Self { width: image.width() as usize, height: image.height() as usize, greys }
+    }
+
+    /// A part of the film, to the nearest pixel; `None` where it has none.
+    pub fn part(&self, part: &Window) -> Option<Self> {
+        let at = |share: f32, length: usize| (share * length as f32).round() as usize;
+        let (left, right) = (at(part.left, self.width), at(part.right, self.width).min(self.width));
+        let (top, bottom) = (at(part.top, self.height), at(part.bottom, self.height).min(self.height));
+        if left >= right || top >= bottom {
+            return None;
+        }
+        let rows = self.greys.chunks(self.width).take(bottom).skip(top);
+        let greys = rows.flat_map(|row| &row[left..right]).copied().collect();
+        Some(Self { width: right - left, height: bottom - top, greys })
     }
 
     fn to_image(&self) -> GreyImage {
@@ -99,12 +112,16 @@ pub fn read_all(folder: &Path, films: Vec<Named>, progress: impl Fn(usize) + Syn
     }
 }
 
-/// The network input that the device makes of the file at `path`.
-///
-/// # Errors
-/// What is wrong with the film.
-pub fn device_input(path: &Path, spec: &InputSpec) -> Result<Vec<f32>, String> {
-    let acquired = read_film(path, &Limits::default()).map_err(|rejection| rejection.to_string())?;
-    let film = quality::accept(acquired).map_err(|refused| refused.rejection.to_string())?;
-    Ok(preprocess(&film, spec).values)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_film_has_the_pixels_nearest_to_its_edges() {
+        let film = Film { width: 4, height: 3, greys: (0..12).collect() };
+        let part = |left, top, right, bottom| film.part(&Window { left, top, right, bottom });
+        assert_eq!(part(0.0, 0.0, 1.0, 1.0), Some(film.clone()));
+        assert_eq!(part(0.26, 0.3, 0.8, 1.0), Some(Film { width: 2, height: 2, greys: vec![5, 6, 9, 10] }));
+        assert_eq!(part(0.5, 0.0, 0.55, 1.0), None);
+    }
 }

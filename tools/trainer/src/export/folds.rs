@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use lightbox::domain::{DecisionRule, OperatingPoint};
 use serde::Serialize;
 
-use super::{ExportError, Origin, Place, Trained, around, graph, read_trained, write_model};
+use super::{ExportError, Origin, Place, Trained, Written, graph, read_trained, write_model};
 use crate::calibrate::{self, Calibration, HeldOut};
 use crate::data::Label;
 use crate::data::fold::Fold;
@@ -179,13 +179,9 @@ impl Folds {
             let spec = &origin.recipe.input;
             let network = graph::write(&network.folded().rounded_to_f16(), spec.height(), spec.width())?;
             let place = Place { data, out: beside };
-            let (model, mut file) = write_model(&place, &network, &origin)?;
+            let Written { model, .. } = write_model(&place, &network, &origin, &parts)?;
             let predictions = super::predict(&model, data, &parts.held_out, "films of the fold")?;
-            let around = around(&model, data, &parts, &origin)?;
-            file.out_of_distribution = around.novelty;
-            file.lungs = around.lungs.map(|(entry, _)| entry);
-            super::write_manifest(beside, &mut file)?;
-            let rule = crate::predict::open(beside)?.manifest().rule.clone();
+            let rule = model.manifest().rule.clone();
             folds.push(OneFold { fold, rule, predictions });
         }
         std::fs::remove_dir_all(beside).map_err(super::io_error(beside))?;

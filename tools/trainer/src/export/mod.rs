@@ -7,10 +7,11 @@ pub mod folds;
 pub mod graph;
 pub mod onnx;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use burn::module::Module;
 use burn::tensor::activation::softmax;
@@ -26,7 +27,7 @@ use serde_json::json;
 
 use crate::calibrate::{self, Calibration, CalibrationError, HeldOut};
 use crate::data::split::{self, Named, Parts};
-use crate::data::{DataError, films, manifest};
+use crate::data::{DataError, manifest};
 use crate::evaluate::{self, Judged, Report};
 use crate::lungs::{self, LocatorQuality};
 use crate::network::Network;
@@ -125,6 +126,14 @@ pub enum ExportError {
     #[error("{path} exists and is no model directory: choose another folder")]
     Occupied {
         /// Which folder.
+        path: PathBuf,
+    },
+    /// The network judges the lungs alone, and nobody says where lungs are.
+    #[error(
+        "input.lungs_margin needs lungs to fit the locator to: put lungs.csv with the boxes of some training films into {path}"
+    )]
+    NoLungs {
+        /// The data folder.
         path: PathBuf,
     },
     /// The manifest cannot be put into JSON.
@@ -230,34 +239,38 @@ struct Place<'a> {
     out: &'a Path,
 }
 
-/// What is fitted to training films.
-struct Around {
-    lungs: Option<(LungsEntry, LocatorQuality)>,
-    novelty: Option<NoveltyEntry>,
+/// A model that decides nothing yet.
+struct Written {
+    /// As the engine takes it; it judges what it will judge on the device.
+    model: VerifiedModel,
+    /// With novelty and lungs, as fitted to training films.
+    file: ManifestFile,
+    /// Of the lung locator.
+    quality: Option<LocatorQuality>,
 }
 
-/// Writes the network into `place.out`, with a manifest that decides nothing yet, so that the engine takes the model.
-fn write_model(
-    place: &Place<'_>,
-    network: &[u8],
-    origin: &Origin,
-) -> Result<(VerifiedModel, ManifestFile), ExportError> {
+/// Writes the network into `place.out`, with all around it but the lines and the temperature.
+fn write_model(place: &Place<'_>, network: &[u8], origin: &Origin, parts: &Parts) -> Result<Written, ExportError> {
     let _ = fs::remove_dir_all(place.out);
     fs::create_dir_all(place.out).map_err(io_error(place.out))?;
     crate::files::replace(&place.out.join(NETWORK), network).map_err(io_error(place.out))?;
     let mut file = manifest_file(origin, &Calibration::undecided());
     write_manifest(place.out, &mut file)?;
-    Ok((crate::predict::open(place.out)?, file))
-}
 
-fn around(model: &VerifiedModel, data: &Path, parts: &Parts, origin: &Origin) -> Result<Around, ExportError> {
+    let model = crate::predict::open(place.out)?;
     let chosen = split::thinned(&parts.training, USUAL_FILMS, origin.seed);
     let usual: Vec<Named> = chosen.into_iter().map(|i| parts.training[i].clone()).collect();
-    let usual = predict(model, data, &usual, "training films")?;
-    Ok(Around {
-        lungs: fit_lungs(model, data, &parts.training, &usual)?,
-        novelty: fit_novelty(&usual, &origin.recipe)?,
-    })
+    let usual = predict(&model, place.data, &usual, "training films")?;
+    let found = fit_lungs(&model, place.data, &parts.training, &usual)?;
+    let margin = origin.recipe.file.input.lungs_margin;
+    if margin.is_some() && found.is_none() {
+        return Err(ExportError::NoLungs { path: place.data.into() });
+    }
+    let quality = found.as_ref().map(|(_, quality)| *quality);
+    file.lungs = found.map(|(entry, _)| LungsEntry { margin, ..entry });
+    file.out_of_distribution = fit_novelty(&usual, &origin.recipe)?;
+    write_manifest(place.out, &mut file)?;
+    Ok(Written { model: crate::predict::open(place.out)?, file, quality })
 }
 
 /// Writes the model directory around `network`.
@@ -270,19 +283,17 @@ fn describe(
     precision: impl FnOnce(&VerifiedModel) -> Result<Precision, ExportError>,
 ) -> Result<(Report, Report), ExportError> {
     let (data, folder) = (place.data, beside(place.out, "new"));
-    let (model, _) = write_model(&Place { data, out: &folder }, network, origin)?;
+    let Written { model, file: undecided, quality } =
+        write_model(&Place { data, out: &folder }, network, origin, parts)?;
     let rates = &origin.recipe.file.operating_point;
     let held_out = if folds.is_none() { predict(&model, data, &parts.held_out, "held-out films")? } else { Vec::new() };
     let external = predict(&model, data, &parts.external, "external films")?;
-    let Around { lungs, novelty } = around(&model, data, parts, origin)?;
     let calibration = match folds {
         Some(folds) => folds.calibrate(rates)?,
         None => calibrate::calibrate(&answers(&held_out), rates, "on held-out patients of the training sources")?,
     };
     let mut file = manifest_file(origin, &calibration);
-    file.out_of_distribution = novelty;
-    let quality = lungs.as_ref().map(|(_, quality)| *quality);
-    file.lungs = lungs.map(|(entry, _)| entry);
+    (file.lungs, file.out_of_distribution) = (undecided.lungs, undecided.out_of_distribution);
     file.training = training_summary(origin, parts, folds, &calibration);
     write_manifest(&folder, &mut file)?;
 
@@ -345,14 +356,18 @@ fn compare_precision(
     let chosen = split::thinned(held_out, COMPARED_FILMS / 8, 1);
     let some: Vec<Named> = chosen.into_iter().take(COMPARED_FILMS).map(|i| held_out[i].clone()).collect();
     let spec = &model.manifest().input;
-    let (mut precision, mut films) = (Precision { films: 0, to_single: 0.0, of_engine: 0.0 }, some);
-    let predicted = predict(model, data, &films, "comparing precisions")?;
-    films.clear();
-    for prediction in &predicted {
-        let (Ok(output), Ok(input)) = (&prediction.answer, device_input(data, &prediction.film, spec)) else {
-            continue;
-        };
-        let (a, b) = (probabilities(single, &input, spec), probabilities(half, &input, spec));
+    let mut precision = Precision { films: 0, to_single: 0.0, of_engine: 0.0 };
+    let inputs = Mutex::new(HashMap::new());
+    let keep = |film: &Named, input: ModelInput| {
+        let mut inputs = inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        inputs.insert(film.row.file.clone(), input.values.clone());
+        input
+    };
+    let predicted = predict_altered(model, data, &some, "comparing precisions", keep)?;
+    let inputs = inputs.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (prediction, _) in &predicted {
+        let (Ok(output), Some(input)) = (&prediction.answer, inputs.get(&prediction.film.row.file)) else { continue };
+        let (a, b) = (probabilities(single, input, spec), probabilities(half, input, spec));
         let engine = lightbox::domain::Probabilities::from_logits(output.logits, 1.0);
         for finding in Finding::ALL {
             let i = finding.index();
@@ -364,10 +379,6 @@ fn compare_precision(
         precision.films += 1;
     }
     Ok(precision)
-}
-
-fn device_input(data: &Path, film: &Named, spec: &InputSpec) -> Result<Vec<f32>, String> {
-    films::device_input(&data.join(&film.row.file), spec)
 }
 
 fn probabilities(network: &Network, input: &[f32], spec: &InputSpec) -> [f64; 3] {
@@ -402,7 +413,7 @@ fn fit_lungs(
         let alter = |_: &Named, input: ModelInput| if mirrored { mirror(input) } else { input };
         for (prediction, seen) in predict_altered(model, data, &known, what, alter)? {
             let (Ok(output), Some(seen)) = (prediction.answer, seen) else { continue };
-            let lungs = boxes[&prediction.film.row.file].in_window(&seen);
+            let lungs = boxes[&prediction.film.row.file].in_window(&seen.whole);
             examples.push(lungs::Example {
                 features: output.features,
                 lungs: if mirrored { lungs::mirrored(&lungs) } else { lungs },

@@ -5,7 +5,7 @@ pub mod loss;
 mod progress;
 mod schedule;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,9 +16,11 @@ use burn::grad_clipping::GradientClippingConfig;
 use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
+use lightbox::domain::Lungs;
 use serde_json::json;
 
 use crate::data::batches::{Batch, Batches, TrainingFilms};
+use crate::data::films::Film;
 use crate::data::split::{self, Named, Parts};
 use crate::data::{DataError, Label, films, manifest};
 use crate::lungs;
@@ -88,6 +90,9 @@ pub enum TrainingError {
         /// `recipe` or `seed`.
         what: &'static str,
     },
+    /// The recipe asks for lungs of which nothing is known.
+    #[error("input.lungs_margin needs the lungs of all training films: --lungs with a file of `trainer locate`")]
+    LungsUnknown,
     /// The loss is no number.
     #[error("the loss of step {step} is {loss}: lower training.learning_rate (the last checkpoint is kept)")]
     Diverged {
@@ -285,19 +290,25 @@ fn load(order: &Order, parts: Parts) -> Result<(TrainingFilms, Looked), Training
         }
         result
     };
+    let found = order.lungs.as_deref().map(lungs::read_file).transpose()?;
+    let crop = |films: Vec<(Named, Film)>| match (recipe.file.input.lungs_margin, &found) {
+        (None, _) => Ok(films),
+        (Some(margin), Some(found)) => Ok(cropped(films, found, margin)),
+        (Some(_), None) => Err(TrainingError::LungsUnknown),
+    };
     let (held_out, _) =
         if held_out.is_empty() { Default::default() } else { read(held_out, "reading held-out films")? };
+    let held_out = crop(held_out)?;
     let mut looked = Looked { films: Vec::new(), inputs: Vec::new() };
     for (named, film) in held_out {
         // Films that the device would reject were left out by `read_all`.
-        if let Ok(input) = film.input(&recipe.input) {
+        if let Ok(input) = film.input(&recipe.judged) {
             looked.films.push(named);
             looked.inputs.push(input);
         }
     }
     let mut training = parts.training;
-    if let Some(path) = &order.lungs {
-        let found = lungs::read_file(path)?;
+    if let Some(found) = &found {
         for row in training.iter_mut().map(|named| &mut named.row) {
             row.lungs = row.lungs.or_else(|| found.get(&row.file).map(lungs::around));
         }
@@ -307,6 +318,7 @@ fn load(order: &Order, parts: Parts) -> Result<(TrainingFilms, Looked), Training
         log::info!("lungs are known on {known} of {} training films", training.len());
     }
     let (films, _) = read(training, "reading training films")?;
+    let films = crop(films)?;
     for label in [Label::Covid19, Label::Pneumonia, Label::Normal] {
         if !films.iter().any(|(named, _)| named.row.label == label) {
             let remedy = "all of them were skipped; see the warnings above";
@@ -314,6 +326,26 @@ fn load(order: &Order, parts: Parts) -> Result<(TrainingFilms, Looked), Training
         }
     }
     Ok((TrainingFilms::new(films, recipe, order.seed), looked))
+}
+
+/// The lungs of each film with `margin` around them; films whose lungs were not found are left out, as the device
+/// refuses them.
+fn cropped(films: Vec<(Named, Film)>, found: &HashMap<String, Lungs>, margin: f32) -> Vec<(Named, Film)> {
+    let total = films.len();
+    let cropped: Vec<(Named, Film)> = films
+        .into_iter()
+        .filter_map(|(mut named, film)| {
+            let lungs = found.get(&named.row.file)?;
+            let part = lungs.with_margin(margin);
+            named.row.lungs = Some(lungs::around(&lungs.in_window(&part)));
+            let film = film.part(&part)?;
+            Some((named, film))
+        })
+        .collect();
+    if cropped.len() < total {
+        log::warn!("left out {} of {total} films whose lungs were not found", total - cropped.len());
+    }
+    cropped
 }
 
 fn tensor(inputs: Vec<f32>, count: usize, recipe: &Recipe, device: &Device) -> Tensor<4> {
