@@ -354,7 +354,7 @@ mod tests {
             },
             "lungs": {
                 "weights": vec![[0.0, 0.5]; 8], "offsets": [0.1, 0.1, 0.4, 0.8, 0.6, 0.1, 0.9, 0.8],
-                "width": [0.2, 0.6], "height": [0.3, 1.0]
+                "width": [0.2, 0.6], "height": [0.3, 1.0], "margin": 0.1
             },
             "training": {},
             "metrics": {},
