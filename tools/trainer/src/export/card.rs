@@ -192,6 +192,14 @@ pub(super) fn card(file: &ManifestFile, judged: &Judgement<'_>) -> String {
         if file.input.fit == "stretch" { "stretched to shape" } else { "on black bars" },
         if file.input.grey_scale == "equalised" { "equalised by rank" } else { "as shown" },
     );
+    if let Some(margin) = file.lungs.as_ref().and_then(|lungs| lungs.margin) {
+        let _ = writeln!(
+            text,
+            "- Twice: first the film, on which the lungs are found, then the lungs with {:.0} % of the film around them, \
+             stretched to the same shape. The verdict and its map are of the second look.",
+            margin * 100.0
+        );
+    }
     let _ = writeln!(text, "- Probabilities: softmax of the logits divided by {:.3}.", file.calibration.temperature);
     let _ = writeln!(
         text,
