@@ -87,7 +87,7 @@ impl Question {
     pub fn of(film: &Radiograph, manifest: &Manifest, classifier: &mut dyn Classifier) -> Result<Self, ClassifyError> {
         let input = preprocess(film, &manifest.input);
         let whole = input.window;
-        let Some(locator) = manifest.rule.lungs.as_ref().filter(|locator| locator.crops()) else {
+        let Some(locator) = manifest.rule.lungs.as_ref().filter(|locator| locator.margin().is_some()) else {
             return Ok(Self { input, whole, features: None });
         };
         let features = classifier.classify(&input)?.features;

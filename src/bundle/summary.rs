@@ -103,6 +103,8 @@ pub fn summarise(bundle: &VerifiedBundle) -> Vec<Line> {
     let limit = rule.novelty.as_ref().map_or_else(|| "none".to_owned(), |novelty| novelty.limit().to_string());
     line("novelty limit", limit);
     line("finds the lungs", if rule.lungs.is_some() { "yes" } else { "no" }.to_owned());
+    let margin = rule.lungs.as_ref().and_then(LungLocator::margin);
+    line("judges", margin.map_or_else(|| "the film".to_owned(), |margin| format!("the lungs, margin {margin}")));
     line("golden films", bundle.golden().films.len().to_string());
     if contents.audit.is_empty() {
         line("audit", "none".to_owned());

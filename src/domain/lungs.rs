@@ -199,9 +199,10 @@ impl LungLocator {
         Ok(Self { margin: Some(margin), ..self })
     }
 
-    /// Whether the network judges the lungs alone.
-    pub fn crops(&self) -> bool {
-        self.margin.is_some()
+    /// How far beyond the lungs the network is shown where it judges them alone, as a fraction of the film; `None` where
+    /// it judges the whole film.
+    pub fn margin(&self) -> Option<f32> {
+        self.margin
     }
 
     /// The part of the film to judge, from the features of a look at the part `seen`. `None` where the network judges
