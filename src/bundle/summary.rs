@@ -4,6 +4,7 @@ use super::contents::AuditFigure;
 use super::figures::Measure;
 use super::key_list::Role;
 use super::verified::VerifiedBundle;
+use crate::domain::LungLocator;
 
 /// What a technician has to know before installing a bundle.
 #[derive(Clone, Debug, PartialEq)]
