@@ -36,6 +36,10 @@ pub fn transfer_syntaxes() -> &'static [TransferSyntax] {
     &TRANSFER_SYNTAXES[..2]
 }
 
+/// Element and value of a request's priority (PS3.7 E.1).
+const PRIORITY: u16 = 0x0700;
+const MEDIUM: u16 = 0x0000;
+
 /// Why the archive could not be spoken to.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
@@ -129,7 +133,7 @@ impl Association {
         request.set_text(command::AFFECTED_SOP_CLASS, class_of(what), 0);
         request.set_u16(command::COMMAND_FIELD, command::C_STORE);
         request.set_u16(command::MESSAGE_ID, self.message);
-        request.set_u16(command::PRIORITY, command::MEDIUM);
+        request.set_u16(PRIORITY, MEDIUM);
         request.set_u16(command::DATA_SET_TYPE, command::DATA_SET_FOLLOWS);
         request.set_text(command::AFFECTED_SOP_INSTANCE, instance, 0);
         let outcome = self

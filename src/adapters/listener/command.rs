@@ -11,7 +11,6 @@ pub(in crate::adapters) const REQUESTED_SOP_CLASS: u16 = 0x0003;
 pub(in crate::adapters) const COMMAND_FIELD: u16 = 0x0100;
 pub(in crate::adapters) const MESSAGE_ID: u16 = 0x0110;
 pub(in crate::adapters) const ANSWERED_MESSAGE_ID: u16 = 0x0120;
-pub(in crate::adapters) const PRIORITY: u16 = 0x0700;
 pub(in crate::adapters) const DATA_SET_TYPE: u16 = 0x0800;
 pub(in crate::adapters) const STATUS: u16 = 0x0900;
 pub(in crate::adapters) const ERROR_COMMENT: u16 = 0x0902;
@@ -28,9 +27,6 @@ pub(in crate::adapters) const N_EVENT_REPORT: u16 = 0x0100;
 pub(in crate::adapters) const N_ACTION: u16 = 0x0130;
 /// Set in every response.
 pub(in crate::adapters) const RESPONSE: u16 = 0x8000;
-
-/// Value of Priority.
-pub(in crate::adapters) const MEDIUM: u16 = 0x0000;
 
 /// Data Set Type of a command without one.
 pub(in crate::adapters) const NO_DATA_SET: u16 = 0x0101;
