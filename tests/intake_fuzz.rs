@@ -6,12 +6,22 @@
 use std::fs;
 use std::path::PathBuf;
 
+use dicom_ul::pdu::{AssociationRQ, PDataValueType, Pdu, PresentationContextProposed, UserVariableItem, write_pdu};
+use sender::{CR, EXPLICIT, VERIFICATION, command, data_set as body, pdv, store_request};
+
+#[path = "../fuzz/targets/association.rs"]
+mod association;
 #[path = "../fuzz/targets/config.rs"]
 mod config;
 #[path = "../fuzz/targets/data_set.rs"]
 mod data_set;
 #[path = "../fuzz/targets/film.rs"]
 mod film;
+#[path = "../fuzz/targets/folder.rs"]
+mod folder;
+#[path = "intake/sender.rs"]
+#[allow(dead_code, reason = "only the messages are used")]
+mod sender;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -129,6 +139,65 @@ fn data_sets_are_judged_the_same_in_any_pieces() {
     run("data_set", &good, data_set::run);
 }
 
+/// An association that stores an object and is released.
+fn conversation(uid: &str, piece: usize) -> Vec<u8> {
+    let request = Pdu::AssociationRQ(AssociationRQ {
+        protocol_version: 1,
+        calling_ae_title: "XRAY1".to_owned(),
+        called_ae_title: "LIGHTBOX".to_owned(),
+        application_context_name: "1.2.840.10008.3.1.1.1".to_owned(),
+        presentation_contexts: vec![
+            PresentationContextProposed {
+                id: 1,
+                abstract_syntax: CR.to_owned(),
+                transfer_syntaxes: vec![EXPLICIT.to_owned(), "1.2.840.10008.1.2".to_owned()],
+            },
+            PresentationContextProposed {
+                id: 3,
+                abstract_syntax: VERIFICATION.to_owned(),
+                transfer_syntaxes: vec!["1.2.840.10008.1.2".to_owned()],
+            },
+        ],
+        user_variables: vec![
+            UserVariableItem::MaxLength(16384),
+            UserVariableItem::ImplementationClassUID("1.2.3".to_owned()),
+        ],
+    });
+    let echo =
+        command(&[(0x0002, VERIFICATION.as_bytes()), (0x0100, &[0x30, 0]), (0x0110, &[3, 0]), (0x0800, &[1, 1])]);
+    let data = body(uid, 64);
+    let mut pdus = vec![
+        request,
+        pdv(3, PDataValueType::Command, &echo, true),
+        pdv(1, PDataValueType::Command, &store_request(CR, uid), true),
+    ];
+    let count = data.chunks(piece).count();
+    pdus.extend(data.chunks(piece).enumerate().map(|(at, part)| pdv(1, PDataValueType::Data, part, at + 1 == count)));
+    pdus.push(Pdu::ReleaseRQ);
+    let mut bytes = Vec::new();
+    pdus.iter().for_each(|pdu| write_pdu(&mut bytes, pdu).expect("written"));
+    bytes
+}
+
+#[test]
+fn what_a_peer_is_told_is_kept_is_kept_whatever_else_it_sends() {
+    run("association", &[conversation("1.2.3.4", 1 << 14), conversation("1.2.3.5", 50)], association::run);
+    association::end();
+}
+
+#[test]
+fn each_film_of_a_folder_is_taken_once_and_the_folder_stays_as_it_was() {
+    let files = goldens();
+    let drive = |names: &[u8], from: usize| -> Vec<u8> {
+        let file = |at: usize, name: u8| {
+            let content = &files[(from + at) % files.len()];
+            [&[name][..], &(content.len() as u16).to_le_bytes(), content].concat()
+        };
+        names.iter().enumerate().flat_map(|(at, name)| file(at, *name)).collect()
+    };
+    run("folder", &[drive(&[0, 8], 0), drive(&[1, 2, 5], 3), drive(&[3, 4, 6, 7, 10], 5)], folder::run);
+}
+
 #[test]
 fn configurations_are_usable_or_say_what_is_wrong() {
     let example = lightbox::config::EXAMPLE;
@@ -136,5 +205,7 @@ fn configurations_are_usable_or_say_what_is_wrong() {
         .lines()
         .map(|line| line.strip_prefix("# ").unwrap_or(line))
         .fold(String::new(), |text, line| text + line + "\n");
+    // An archive needs to be told who is on the film.
+    let typed = typed.replace("keep_identity = false", "keep_identity = true");
     run("config", &[example.as_bytes().to_vec(), typed.into_bytes()], config::run);
 }

@@ -156,8 +156,9 @@ impl FolderSource {
         }
     }
 
-    /// Looks at every file once and takes those that are whole; gives when to look again at those that may not be.
-    fn look(&mut self, spool: &Spool, ending: &AtomicBool) -> Option<Duration> {
+    /// Looks at every file once and takes those that are whole; gives when to look again at those that may not be, `None`
+    /// where there are none or it was stopped by `ending`.
+    pub fn look(&mut self, spool: &Spool, ending: &AtomicBool) -> Option<Duration> {
         self.looks += 1;
         (self.watched, self.blocked) = (0, false);
         let mut entries = 0;
