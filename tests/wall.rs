@@ -93,6 +93,16 @@ fn every_kind_of_film_comes_through_the_wall_unchanged() {
 }
 
 #[test]
+fn the_decoder_that_was_asked_how_it_is_confined_reads_the_first_film() {
+    let mut wall = wall(|_| {});
+    wall.confinement().unwrap();
+    let decoder = wall.decoder_id();
+    assert!(decoder.is_some());
+    reads_the_next(&mut wall);
+    assert_eq!(wall.decoder_id(), decoder);
+}
+
+#[test]
 fn the_decoder_holds_no_right_that_it_does_not_need() {
     let mut wall = wall(|_| {});
     let confinement = wall.confinement().unwrap();

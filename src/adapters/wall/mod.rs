@@ -174,7 +174,9 @@ impl Wall {
     /// # Errors
     /// When it cannot be started.
     pub fn confinement(&mut self) -> Result<Confinement, WallError> {
-        self.ready().map(|(_, confinement)| confinement)
+        let (decoder, confinement) = self.ready()?;
+        self.decoder = Some(decoder);
+        Ok(confinement)
     }
 
     /// The process number of the decoder, when one runs.
