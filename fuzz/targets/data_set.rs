@@ -13,7 +13,8 @@ pub(crate) fn run(bytes: &[u8]) -> bool {
     let syntax = TRANSFER_SYNTAXES[usize::from(first >> 4) % TRANSFER_SYNTAXES.len()].uid;
     let piece = 1 + usize::from(first & 15) * 7;
     let whole = judge_data_set([bytes], syntax, MOST);
-    assert_eq!(judge_data_set(bytes.chunks(piece), syntax, MOST), whole);
+    // What is wrong with one that has two faults may be said either way.
+    assert_eq!(judge_data_set(bytes.chunks(piece), syntax, MOST).ok(), whole.clone().ok());
     if let Ok((class, instance)) = &whole {
         assert!(class.len() <= 64 && instance.len() <= 64);
     }
