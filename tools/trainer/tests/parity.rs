@@ -1,6 +1,7 @@
 //! The exported file, run by the device's engine, answers as the network does in burn.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use burn::module::Module;
 use burn::nn::BatchNorm;
@@ -82,8 +83,12 @@ fn fields(middle: Tensor<4>) -> Vec<f32> {
     means
 }
 
+/// The random numbers of a device are of the whole program: one test at a time, so that each sees the same.
+static DEVICE: Mutex<()> = Mutex::new(());
+
 #[track_caller]
 fn check(height: usize, width: usize) {
+    let _alone = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().expect("a folder");
     let device = Device::flex();
     let trained = network(&device);
@@ -146,6 +151,7 @@ fn the_engine_answers_as_burn_does_on_the_papers_input() {
 
 #[test]
 fn a_network_that_was_not_folded_is_not_written() {
+    let _alone = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
     let device = Device::flex();
     let error = graph::write(&Network::new(0.5, &device), 64, 64).expect_err("a refusal").to_string();
     assert_eq!(error, "block0.project has batch normalisation: fold the network before it is written");
