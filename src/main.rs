@@ -13,7 +13,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use lightbox::adapters::clock;
 use lightbox::adapters::file::Limits;
 use lightbox::adapters::json_lines::{self, TimingMs};
 use lightbox::adapters::listener::ListenerError;
@@ -30,7 +29,7 @@ use lightbox::engine::{EngineOptions, MAX_THREADS};
 use lightbox::models::{self, Device, ModelsError, Serving};
 use lightbox::pipeline::film;
 use lightbox::ports::Panel;
-use lightbox::record::{self, Digest, Entry, Image, Journal, JournalError, Moment, Origin};
+use lightbox::record::{Digest, Image, Journal, JournalError, Origin};
 use lightbox::ui::{Film, Look, Page, Screen, VerdictScreen};
 
 /// Reads chest radiographs on a small board: Covid-19, other pneumonia, normal, or an honest "cannot say".
@@ -274,7 +273,8 @@ fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
         let total = start.elapsed();
         if let Some(journal) = &mut journal {
             // Before the verdict is shown: what was seen can be proved later.
-            journal.append(&entry(path, sha256, &screened.reading, &remarks, &model))?;
+            let image = sha256.map(|sha256| Image { sha256: Digest(sha256), reference: path.display().to_string() });
+            journal.append(&models::entry(Origin::File, image, &screened.reading, remarks.clone(), &model))?;
         }
 
         let mut written = Vec::new();
@@ -304,29 +304,6 @@ fn timing(decode: Duration, screened: &Screened, total: Duration, since_received
         infer: ms(screened.infer),
         total: ms(total),
         since_received: since_received.map(ms),
-    }
-}
-
-/// What the journal says of a file that was named on the command line.
-fn entry(path: &Path, sha256: Option<[u8; 32]>, reading: &Reading, remarks: &[String], model: &VerifiedModel) -> Entry {
-    let (unix_ms, verified) = clock::now();
-    let manifest = model.manifest();
-    Entry {
-        at: Moment { unix_ms, verified },
-        origin: Origin::File,
-        image: sha256.map(|sha256| Image { sha256: Digest(sha256), reference: path.display().to_string() }),
-        identity: None,
-        remarks: remarks.to_vec(),
-        model: record::Model {
-            name: manifest.name.clone(),
-            version: manifest.version.clone(),
-            network_sha256: model.network_sha256().to_owned(),
-            manifest_sha256: model.manifest_sha256().to_owned(),
-        },
-        operating_point: manifest.rule.operating_point,
-        reading: reading.clone(),
-        software: env!("CARGO_PKG_VERSION").to_owned(),
-        operator: None,
     }
 }
 

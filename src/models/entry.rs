@@ -1,4 +1,4 @@
-//! What the journal is told of a film from the spool.
+//! What the journal is told of a film.
 
 use std::path::Path;
 
@@ -18,19 +18,32 @@ pub fn entry_of(
     identity: Option<Identity>,
     model: &VerifiedModel,
 ) -> Entry {
+    let origin = match stored {
+        stored if stored.from_network() => Origin::Network,
+        stored if stored.is_photograph() => Origin::Camera,
+        stored if stored.from_drive() => Origin::Drive,
+        _ => Origin::Folder,
+    };
+    let sha256 = content::sha256(path, Limits::default().file_bytes).ok();
+    let image = sha256.map(|sha256| Image { sha256: Digest(sha256), reference: stored.file_name() });
+    Entry { identity, ..entry(origin, image, reading, remarks, model) }
+}
+
+/// The entry of a film that was read with `model` just now, of whom nothing is kept.
+pub fn entry(
+    origin: Origin,
+    image: Option<Image>,
+    reading: &Reading,
+    remarks: Vec<String>,
+    model: &VerifiedModel,
+) -> Entry {
     let (unix_ms, verified) = clock::now();
     let manifest = model.manifest();
-    let sha256 = content::sha256(path, Limits::default().file_bytes).ok();
     Entry {
         at: Moment { unix_ms, verified },
-        origin: match stored {
-            stored if stored.from_network() => Origin::Network,
-            stored if stored.is_photograph() => Origin::Camera,
-            stored if stored.from_drive() => Origin::Drive,
-            _ => Origin::Folder,
-        },
-        image: sha256.map(|sha256| Image { sha256: Digest(sha256), reference: stored.file_name() }),
-        identity,
+        origin,
+        image,
+        identity: None,
         remarks,
         model: Model {
             name: manifest.name.clone(),

@@ -11,7 +11,7 @@ mod serve;
 
 use std::path::{Path, PathBuf};
 
-pub use self::entry::entry_of;
+pub use self::entry::{entry, entry_of};
 pub use choose::{Chosen, From, choose, shipped, trusted};
 pub use install::{
     Installed, Limits, Offer, Replayed, ReplayedCase, SelfTested, Step, With, bundles_on, compare, confirm, init,
