@@ -1,8 +1,9 @@
 //! Runs a network when told to, and says how long it took: what `tools/peer-bench` compares with other runtimes.
 //!
-//! `engine_worker --model DIRECTORY --input FILE [--threads N] [--stock] [--peak] [--runs N]`
+//! `engine_worker --model DIRECTORY --input FILE [--threads N] [--stock] [--logits] [--runs N]`
 //!
-//! The input is a file of little-endian f32. With `--runs` the network is run that often and the program ends; else
+//! The input is a file of little-endian f32. With `--logits` nothing else is computed: neither the maps of Grad-CAM nor
+//! the features that novelty is measured by. With `--runs` the network is run that often and the program ends; else
 //! commands come in, a line each, and answers go out, one JSON object a line: `run N` (the time of each run in
 //! nanoseconds), `outputs`, `peak` (the processor's best, in floating-point operations a second), `quit`.
 
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use lightbox::bundle::open;
 use lightbox::domain::{ModelInput, Window};
 use lightbox::engine::{EngineOptions, Peak, TractClassifier};
-use lightbox::ports::Classifier;
+use lightbox::ports::{Classifier, ClassifyError};
 use serde_json::{Value, json};
 
 #[derive(Default)]
@@ -23,6 +24,7 @@ struct Arguments {
     model: PathBuf,
     input: PathBuf,
     options: EngineOptions,
+    logits_only: bool,
     runs: Option<usize>,
 }
 
@@ -37,6 +39,7 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
             "--threads" => found.options.threads = value()?.parse()?,
             "--runs" => found.runs = Some(value()?.parse()?),
             "--stock" => found.options.fused = false,
+            "--logits" => found.logits_only = true,
             other => return Err(format!("unknown argument {other}").into()),
         }
     }
@@ -44,7 +47,7 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let Arguments { model, input, options, runs } = arguments()?;
+    let Arguments { model, input, options, logits_only, runs } = arguments()?;
     let before = memory_kb("VmRSS");
     let start = Instant::now();
     let mut model = open(&model)?;
@@ -58,9 +61,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         values: numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
         window: Window { left: 0.0, top: 0.0, right: 1.0, bottom: 1.0 },
     };
+    let ask = |classifier: &mut TractClassifier| -> Result<(), ClassifyError> {
+        if logits_only {
+            black_box(classifier.logits(black_box(&input))?);
+        } else {
+            black_box(classifier.classify(black_box(&input))?);
+        }
+        Ok(())
+    };
     if let Some(runs) = runs {
         for _ in 0..runs {
-            black_box(classifier.classify(&input)?);
+            ask(&mut classifier)?;
         }
         return Ok(());
     }
@@ -74,12 +85,16 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let mut times = Vec::new();
                 for _ in 0..count.parse()? {
                     let start = Instant::now();
-                    black_box(classifier.classify(black_box(&input))?);
+                    ask(&mut classifier)?;
                     times.push(start.elapsed().as_nanos());
                 }
                 answer(&json!({"ns": times}))?;
             }
             ("outputs", _) => {
+                if logits_only {
+                    answer(&json!({"logits": classifier.logits(&input)?}))?;
+                    continue;
+                }
                 let output = classifier.classify(&input)?;
                 let maps: Vec<f32> = output.maps.iter().flat_map(|map| map.values.clone()).collect();
                 answer(&json!({"logits": output.logits, "maps": maps, "features": output.features}))?;

@@ -90,7 +90,7 @@ impl Question {
         let Some(locator) = manifest.rule.lungs.as_ref().filter(|locator| locator.margin().is_some()) else {
             return Ok(Self { input, whole, features: None });
         };
-        let features = classifier.classify(&input)?.features;
+        let features = classifier.features(&input)?;
         let input = match locator.crop(&features, &whole) {
             Some(part) => preprocess_part(film, &manifest.input, part),
             None => input,
@@ -122,12 +122,22 @@ struct Timed<'a> {
     spent: Duration,
 }
 
+impl Timed<'_> {
+    fn ask<T>(&mut self, question: impl FnOnce(&mut dyn Classifier) -> T) -> T {
+        let start = Instant::now();
+        let answer = question(self.classifier);
+        self.spent += start.elapsed();
+        answer
+    }
+}
+
 impl Classifier for Timed<'_> {
     fn classify(&mut self, input: &ModelInput) -> Result<ModelOutput, ClassifyError> {
-        let start = Instant::now();
-        let output = self.classifier.classify(input);
-        self.spent += start.elapsed();
-        output
+        self.ask(|classifier| classifier.classify(input))
+    }
+
+    fn features(&mut self, input: &ModelInput) -> Result<Vec<f32>, ClassifyError> {
+        self.ask(|classifier| classifier.features(input))
     }
 }
 
@@ -152,15 +162,23 @@ mod tests {
     struct Looks {
         features: f32,
         at: Vec<Window>,
+        /// How often it was asked for the whole answer.
+        answers: usize,
     }
 
     impl Classifier for Looks {
         fn classify(&mut self, input: &ModelInput) -> Result<ModelOutput, ClassifyError> {
             self.at.push(input.window);
+            self.answers += 1;
             let (first, last) = (input.values[0], input.values[input.values.len() - 1]);
             let map = SaliencyMap { width: 1, height: 1, values: vec![1.0] };
             let features = vec![self.features + (self.at.len() - 1) as f32];
             Ok(ModelOutput { logits: [first, last, 0.0], maps: [map.clone(), map.clone(), map], features })
+        }
+
+        fn features(&mut self, input: &ModelInput) -> Result<Vec<f32>, ClassifyError> {
+            self.at.push(input.window);
+            Ok(vec![self.features + (self.at.len() - 1) as f32])
         }
     }
 
@@ -202,10 +220,10 @@ mod tests {
 
     #[test]
     fn a_model_of_the_lungs_looks_at_the_film_and_then_at_the_lungs_and_answers_of_both() {
-        let mut looks = Looks { features: 0.75, at: Vec::new() };
+        let mut looks = Looks { features: 0.75, at: Vec::new(), answers: 0 };
         let screened = screen(Ok(film()), &manifest(Some(0.0)), &mut looks);
         let lungs = Window { left: 0.25, top: 0.25, right: 0.75, bottom: 0.75 };
-        assert_eq!(looks.at, [WHOLE, lungs]);
+        assert_eq!((looks.at, looks.answers), (vec![WHOLE, lungs], 1));
         // The map is of the lungs; the answer is not that on the film's corners, of which the first is black.
         assert_eq!(screened.saliency.map(|(_, window)| window), Some(lungs));
         let expected = crate::domain::Probabilities::from_logits([0.235, 0.703, 0.0], 1.0).expect("numbers");
@@ -217,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_film_on_which_no_lungs_are_found_is_refused_and_never_judged_as_a_whole() {
-        let mut looks = Looks { features: 0.3, at: Vec::new() };
+        let mut looks = Looks { features: 0.3, at: Vec::new(), answers: 0 };
         let screened = screen(Ok(film()), &manifest(Some(0.1)), &mut looks);
         let Verdict::Rejected(rejection) = screened.reading.verdict else { panic!("{:?}", screened.reading) };
         assert_eq!(rejection.reason, Reason::LungsNotFound);
@@ -226,8 +244,8 @@ mod tests {
 
     #[test]
     fn a_model_of_whole_films_looks_once() {
-        let mut looks = Looks { features: 0.75, at: Vec::new() };
+        let mut looks = Looks { features: 0.75, at: Vec::new(), answers: 0 };
         screen(Ok(film()), &manifest(None), &mut looks);
-        assert_eq!(looks.at, [WHOLE]);
+        assert_eq!((looks.at, looks.answers), (vec![WHOLE], 1));
     }
 }

@@ -52,9 +52,40 @@ fn check(spec: &Spec) {
     }
 }
 
+/// What is asked for alone is the same, to the last bit, as when everything is asked for, in whatever order.
+#[track_caller]
+fn check_parts(classifier: &mut TractClassifier, spec: &Spec) {
+    for seed in [5, 6] {
+        let window = Window { left: 0.0, top: 0.0, right: 1.0, bottom: 1.0 };
+        let input = ModelInput { shape: spec.shape(), values: spec.input(seed), window };
+        let features = classifier.features(&input).expect("features");
+        let logits = classifier.logits(&input).expect("logits");
+        let whole = classifier.classify(&input).expect("an answer");
+        assert!((&features, logits) == (&whole.features, whole.logits), "{spec:?}");
+        assert!(classifier.features(&input).expect("features") == features);
+        assert!(classifier.classify(&input).expect("an answer") == whole);
+    }
+}
+
 #[test]
 fn a_fused_network_gives_what_tract_gives() {
     check(&Spec::default());
+}
+
+#[test]
+fn what_is_asked_for_alone_is_the_same_as_when_everything_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spec = Spec { multiplier: 0.35, height: 64, width: 96, hidden: [40, 33], ..Spec::default() };
+    let model = model(folder.path(), &spec, &mobilenet_v2(&spec));
+    for options in [
+        EngineOptions::default(),
+        EngineOptions { threads: 3, fused: true },
+        EngineOptions { threads: 1, fused: false },
+    ] {
+        let mut classifier = TractClassifier::load_with(&model, options).expect("a network");
+        assert_eq!(classifier.is_alone(), options.fused);
+        check_parts(&mut classifier, &spec);
+    }
 }
 
 #[test]
@@ -82,6 +113,8 @@ fn the_released_network_is_fused_and_gives_what_tract_gives() {
     let mut fused = load(EngineOptions { fused: true, threads: 2 });
     // Its novelty features may take layers of their own.
     assert!(fused.fused_layers() >= LAYERS, "{} layers", fused.fused_layers());
+    assert!(fused.is_alone(), "tract has a part in the released network");
+    check_parts(&mut fused, &spec);
     for seed in 0..8 {
         let (found, expected) = (values(&run(&mut fused, &spec, seed)), values(&run(&mut stock, &spec, seed)));
         for (found, expected) in found.iter().zip(&expected) {

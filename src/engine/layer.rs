@@ -48,6 +48,11 @@ pub(super) trait Layer: fmt::Debug + Send + Sync {
     /// What it is.
     fn name(&self) -> &'static str;
 
+    /// Whether it does nothing but turn pixels into planes.
+    fn makes_planes(&self) -> bool {
+        false
+    }
+
     /// Shape of the output for an input of shape `input`.
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, ShapeError>;
 

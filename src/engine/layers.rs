@@ -200,6 +200,10 @@ impl Layer for ToPlanes {
         "ToPlanes"
     }
 
+    fn makes_planes(&self) -> bool {
+        true
+    }
+
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, ShapeError> {
         let Image { height, width } = pixels_of(input, padded(self.channels))?;
         Ok(vec![1, self.channels, height, width])
@@ -318,7 +322,7 @@ impl Dense {
             // Each part has its own `count` short rows, one after the other.
             pool.run_on_parts(outputs, parts, &|part| count * first(part), &|part, outputs| {
                 let picked = &picked[first(part)..first(part + 1)];
-                self.kernels.dense_backward(values, stride, picked, count, inputs, outputs);
+                self.kernels.dense_backward(values.view(), stride, picked, count, inputs, outputs);
             });
             for part in 0..parts {
                 let own = first(part)..first(part + 1);
@@ -338,7 +342,7 @@ impl Dense {
     }
 
     /// Most rows that go backwards at once.
-    const TOGETHER: usize = 4;
+    pub(super) const TOGETHER: usize = 4;
 }
 
 impl Layer for Dense {

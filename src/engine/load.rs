@@ -1,4 +1,4 @@
-//! From the bytes of an ONNX file to a plan that runs.
+//! From the bytes of an ONNX file to a network that runs.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use super::kernels::Kernels;
 use super::lift::Lifted;
 use super::op::FusedOp;
 use super::pool::Pool;
+use super::program::{Program, Wanted};
 use super::recognise::{Recognised, recognise};
 
 /// Names and shape that a network is loaded with.
@@ -23,11 +24,53 @@ pub(super) struct Interface<'a> {
     pub(super) outputs: &'a [&'a str],
 }
 
-/// A plan, and how many of its layers are fused.
+/// A network that runs, and how many of its layers are fused.
 pub(super) struct Loaded {
-    pub(super) plan: Arc<TypedRunnableModel>,
+    pub(super) network: Network,
     pub(super) fused: usize,
 }
+
+/// What runs a network.
+pub(super) enum Network {
+    /// We alone.
+    Program(Program),
+    /// tract, with our layers in it where there are any.
+    Tract(Arc<TypedRunnableModel>),
+}
+
+impl Network {
+    /// Shape and values of the outputs that are asked for, in the order of the interface; of the others nothing can be
+    /// said.
+    ///
+    /// # Errors
+    /// When an operator fails.
+    pub(super) fn run(&mut self, shape: &[usize], input: &[f32], wanted: Wanted) -> TractResult<Vec<Output>> {
+        match self {
+            Self::Program(program) => {
+                program.run(input, wanted)?;
+                let given = |index: usize| {
+                    if wanted >> index & 1 == 0 {
+                        return Output::default();
+                    }
+                    let (shape, values) = program.output(index);
+                    (shape.to_vec(), values.to_vec())
+                };
+                Ok((0..program.outputs()).map(given).collect())
+            }
+            Self::Tract(plan) => {
+                let input = Tensor::from_shape(shape, input)?;
+                let outputs = plan.run(tvec!(input.into_tvalue()))?;
+                let given = |output: &TValue| {
+                    Ok((output.shape().to_vec(), output.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()))
+                };
+                outputs.iter().map(given).collect()
+            }
+        }
+    }
+}
+
+/// Shape and values.
+pub(super) type Output = (Vec<usize>, Vec<f32>);
 
 /// Parses a file.
 pub(super) fn parse(file: &[u8]) -> TractResult<ModelProto> {
@@ -36,19 +79,25 @@ pub(super) fn parse(file: &[u8]) -> TractResult<ModelProto> {
 
 /// The network with tract's own operators only.
 pub(super) fn stock(model: &ModelProto, interface: &Interface<'_>) -> TractResult<Loaded> {
-    plan(model, interface, |_, _| Ok(())).map(|plan| Loaded { plan, fused: 0 })
+    plan(model, interface, |_, _| Ok(())).map(|plan| Loaded { network: Network::Tract(plan), fused: 0 })
 }
 
-/// The network with every layer fused that is recognised; `lifted` has the larger constants of `model`.
+/// The network with every layer fused that is recognised; `lifted` has the larger constants of `model`. Where all of it
+/// is, and `alone` is set, tract has no part in it.
 pub(super) fn fused(
     mut model: ModelProto,
     lifted: &Lifted<'_>,
     interface: &Interface<'_>,
     kernels: &'static Kernels,
     pool: &Arc<Pool>,
+    alone: bool,
 ) -> TractResult<Loaded> {
     let graph = model.graph.take().context("the file has no graph")?;
-    let Recognised { graph, layers } = recognise(graph, lifted, kernels);
+    let Recognised { graph, layers } = recognise(graph, lifted, kernels, pool);
+    let fused = layers.len();
+    if alone && let Some(program) = Program::of(&graph, &layers, interface, kernels, pool) {
+        return Ok(Loaded { network: Network::Program(program), fused });
+    }
     model.graph = Some(graph);
     let plan = plan(&model, interface, |name, op| {
         if let Some(layer) = layers.get(name) {
@@ -56,7 +105,7 @@ pub(super) fn fused(
         }
         Ok(())
     })?;
-    Ok(Loaded { plan, fused: layers.len() })
+    Ok(Loaded { network: Network::Tract(plan), fused })
 }
 
 fn plan(

@@ -1,8 +1,8 @@
 //! Runs the network. The only module that names tract.
 //!
-//! tract is the graph, the loader and the fallback. The layers of a MobileNetV2 are taken out of the ONNX graph
-//! ([`recognise`]) and run as fused operators of our own ([`block`], [`layers`]) over kernels for the processor at
-//! hand ([`kernels`]); what is not recognised stays tract's.
+//! The layers of a MobileNetV2 are taken out of the ONNX graph ([`recognise`]) and run as fused operators of our own
+//! ([`block`], [`layers`]) over kernels for the processor at hand ([`kernels`]). A graph whose other nodes are known too
+//! runs by itself ([`program`]); else tract runs it, and what is not recognised is tract's.
 
 mod block;
 mod kernels;
@@ -16,6 +16,7 @@ mod network;
 mod op;
 mod pack;
 mod pool;
+mod program;
 mod recognise;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use pool::MAX_THREADS;
-use tract_core::prelude::*;
+use program::Wanted;
+use tract_core::prelude::TractResult;
 
 use crate::bundle::VerifiedModel;
 use crate::domain::{ModelInput, ModelOutput, SaliencyMap};
@@ -59,11 +61,16 @@ impl Default for EngineOptions {
 
 /// A verified network, loaded and ready.
 pub struct TractClassifier {
-    plan: Arc<TypedRunnableModel>,
+    network: load::Network,
     positions: [usize; 3],
     shape: [usize; 4],
     fused: usize,
 }
+
+/// Outputs of the network, as [`load`] names them: those that are asked for.
+const LOGITS: Wanted = 1;
+const MAPS: Wanted = 1 << 1;
+const FEATURES: Wanted = 1 << 2;
 
 impl TractClassifier {
     /// Parses, checks and packs the network for one thread.
@@ -86,7 +93,7 @@ impl TractClassifier {
             // The alternate form has the whole chain of causes.
             reason: format!("{error:#}"),
         })?;
-        Ok(Self { plan: loaded.plan, positions: manifest.positions, shape, fused: loaded.fused })
+        Ok(Self { network: loaded.network, positions: manifest.positions, shape, fused: loaded.fused })
     }
 
     /// How many layers run as fused operators; 0 where the network is tract's alone.
@@ -94,38 +101,58 @@ impl TractClassifier {
         self.fused
     }
 
-    fn run(&self, input: &ModelInput) -> Result<ModelOutput, String> {
+    /// Whether the network runs without tract, so that what is not asked for is not computed.
+    pub fn is_alone(&self) -> bool {
+        matches!(self.network, load::Network::Program(_))
+    }
+
+    /// The logits alone, the same as those of [`Classifier::classify`]: what other runtimes are compared with.
+    ///
+    /// # Errors
+    /// As [`Classifier::classify`].
+    pub fn logits(&mut self, input: &ModelInput) -> Result<[f32; 3], ClassifyError> {
+        let [logits, ..] = self.run(input, LOGITS).map_err(ClassifyError)?;
+        self.in_order(&logits).map_err(ClassifyError)
+    }
+
+    /// Logits, maps and features, as far as they are asked for.
+    fn run(&mut self, input: &ModelInput, wanted: Wanted) -> Result<[load::Output; 3], String> {
         if input.shape != self.shape {
             return Err(format!("the input is {:?}, the network takes {:?}", input.shape, self.shape));
         }
-        let tensor = Tensor::from_shape(&input.shape, &input.values).map_err(|e| format!("{e:#}"))?;
-        let outputs = self.plan.run(tvec!(tensor.into_tvalue())).map_err(|e| format!("{e:#}"))?;
-        let [logits, maps, features] = outputs.as_slice() else {
-            return Err(format!("{} outputs, expected 3", outputs.len()));
+        let outputs = self.network.run(&self.shape, &input.values, wanted).map_err(|e| format!("{e:#}"))?;
+        outputs.try_into().map_err(|found: Vec<load::Output>| format!("{} outputs, expected 3", found.len()))
+    }
+
+    fn in_order(&self, (_, logits): &load::Output) -> Result<[f32; 3], String> {
+        match *logits.as_slice() {
+            [a, b, c] => Ok(self.positions.map(|position| [a, b, c][position])),
+            _ => Err(format!("{} logits, expected 3", logits.len())),
+        }
+    }
+
+    fn answer(&mut self, input: &ModelInput) -> Result<ModelOutput, String> {
+        let [logits, (shape, maps), (_, features)] = self.run(input, LOGITS | MAPS | FEATURES)?;
+        let &[1, 3, height, width] = shape.as_slice() else {
+            return Err(format!("maps of shape {shape:?}, expected [1, 3, height, width]"));
         };
-        let raw_logits: [f32; 3] =
-            floats(logits)?.try_into().map_err(|found: Vec<f32>| format!("{} logits, expected 3", found.len()))?;
-        let &[1, 3, height, width] = maps.shape() else {
-            return Err(format!("maps of shape {:?}, expected [1, 3, height, width]", maps.shape()));
-        };
-        let all = floats(maps)?;
         let cells = height * width;
         let map = |position: usize| SaliencyMap {
             width,
             height,
-            values: all[position * cells..(position + 1) * cells].to_vec(),
+            values: maps[position * cells..(position + 1) * cells].to_vec(),
         };
-        Ok(ModelOutput {
-            logits: self.positions.map(|position| raw_logits[position]),
-            maps: self.positions.map(map),
-            features: floats(features)?,
-        })
+        Ok(ModelOutput { logits: self.in_order(&logits)?, maps: self.positions.map(map), features })
     }
 }
 
 impl Classifier for TractClassifier {
     fn classify(&mut self, input: &ModelInput) -> Result<ModelOutput, ClassifyError> {
-        self.run(input).map_err(ClassifyError)
+        self.answer(input).map_err(ClassifyError)
+    }
+
+    fn features(&mut self, input: &ModelInput) -> Result<Vec<f32>, ClassifyError> {
+        self.run(input, FEATURES).map(|[_, _, (_, features)]| features).map_err(ClassifyError)
     }
 }
 
@@ -167,15 +194,10 @@ fn load(model: &VerifiedModel, options: EngineOptions) -> TractResult<load::Load
         let network = load::parse(&rest)?;
         let pool = Arc::new(pool::Pool::new(options.threads)?);
         let kernels = kernels::found()[0];
-        match load::fused(network, &lifted, &interface, kernels, &pool) {
+        match load::fused(network, &lifted, &interface, kernels, &pool, true) {
             Ok(loaded) => return Ok(loaded),
             Err(error) => log::warn!("{}: runs without fused layers, slower: {error:#}", manifest.name),
         }
     }
     load::stock(&load::parse(model.network())?, &interface)
-}
-
-fn floats(tensor: &TValue) -> Result<Vec<f32>, String> {
-    let view = tensor.try_as_plain_ram().map_err(|e| format!("{e:#}"))?;
-    Ok(view.as_slice::<f32>().map_err(|e| format!("{e:#}"))?.to_vec())
 }

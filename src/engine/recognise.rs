@@ -6,7 +6,7 @@
 //! pattern stays as it is.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
@@ -17,6 +17,7 @@ use super::layer::Layer;
 use super::layers::{Convolution, Dense, DenseWeights, FromPlanes, GlobalPool, RELU, Stem, StemWeights, ToPlanes};
 use super::lift::Lifted;
 use super::pack::{Depthwise, Numbers, Pointwise, padded};
+use super::pool::Pool;
 
 /// What stands at the end of the name of a value that lies channels-last.
 const PIXELS: &str = ".channels-last";
@@ -31,14 +32,19 @@ pub(super) struct Recognised {
     pub(super) layers: HashMap<String, Arc<dyn Layer>>,
 }
 
-/// Takes the layers that it knows out of `graph`, whose larger constants `lifted` has.
-pub(super) fn recognise(mut graph: GraphProto, lifted: &Lifted<'_>, kernels: &'static Kernels) -> Recognised {
+/// Takes the layers that it knows out of `graph`, whose larger constants `lifted` has. Threads share the packing.
+pub(super) fn recognise(
+    mut graph: GraphProto,
+    lifted: &Lifted<'_>,
+    kernels: &'static Kernels,
+    pool: &Pool,
+) -> Recognised {
     let Some(search) = Search::new(&graph, lifted, kernels) else {
         lifted.put_back(&mut graph);
         return Recognised { graph, layers: HashMap::new() };
     };
     let (taken, steps) = search.run();
-    let steps = lay_out(&graph, &taken, steps);
+    let steps = lay_out(&graph, &taken, packed(steps, pool));
     let mut number = 0;
     graph.node.retain(|_| {
         number += 1;
@@ -75,9 +81,25 @@ pub(super) fn recognise(mut graph: GraphProto, lifted: &Lifted<'_>, kernels: &'s
     Recognised { graph, layers }
 }
 
+/// A layer that is not made yet: packing its weights takes longer than all the search.
+type Unpacked<'a> = Box<dyn FnOnce() -> Arc<dyn Layer> + Send + 'a>;
+
+/// Makes the layers. Those at the end have the most weights and are begun first.
+fn packed(steps: Vec<Step<Unpacked<'_>>>, pool: &Pool) -> Vec<Step> {
+    let unpacked: Vec<_> = steps.into_iter().rev().map(|step| Mutex::new((Some(step), None))).collect();
+    pool.run(unpacked.len(), &|part| {
+        let mut place = unpacked[part].lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Step { layer, input, output, pixels_in, pixels_out }) = place.0.take() {
+            place.1 = Some(Step { layer: layer(), input, output, pixels_in, pixels_out });
+        }
+    });
+    let layers = unpacked.into_iter().rev();
+    layers.filter_map(|place| place.into_inner().unwrap_or_else(PoisonError::into_inner).1).collect()
+}
+
 /// One fused layer and the values that it reads and writes, by their names in the file.
-struct Step {
-    layer: Arc<dyn Layer>,
+struct Step<L = Arc<dyn Layer>> {
+    layer: L,
     input: String,
     output: String,
     /// How many channels it reads, where it reads pixels and not planes or rows.
@@ -101,7 +123,7 @@ fn lay_out(graph: &GraphProto, taken: &HashSet<usize>, steps: Vec<Step>) -> Vec<
         if let Some(channels) = step.pixels_in
             && !pixels.contains_key(&step.input)
         {
-            let change = Step {
+            let change: Step = Step {
                 layer: Arc::new(FromPlanes { channels }),
                 input: step.input.clone(),
                 output: format!("{}{PIXELS}", step.input),
@@ -113,7 +135,7 @@ fn lay_out(graph: &GraphProto, taken: &HashSet<usize>, steps: Vec<Step>) -> Vec<
         if let Some(channels) = step.pixels_out
             && planes.contains(step.output.as_str())
         {
-            let change = Step {
+            let change: Step = Step {
                 layer: Arc::new(ToPlanes { channels }),
                 input: format!("{}{PIXELS}", step.output),
                 output: step.output.clone(),
@@ -155,6 +177,57 @@ enum Convolved<'a> {
     Depthwise(Depthwise),
     /// 3×3 over all of few channels.
     Stem(StemWeights<'a>),
+}
+
+/// Weights of dense layers, by name.
+type KnownDense<'a> = HashMap<String, Arc<UnpackedDense<'a>>>;
+
+/// Weights of a dense layer, packed for the first of the layers that share them.
+struct UnpackedDense<'a> {
+    rows: usize,
+    columns: usize,
+    numbers: Numbers<'a>,
+    packed: OnceLock<Arc<DenseWeights>>,
+}
+
+impl<'a> UnpackedDense<'a> {
+    fn new((shape, numbers): (Vec<usize>, Numbers<'a>)) -> Option<Self> {
+        let [rows, columns] = *shape.as_slice() else { return None };
+        let usable = rows > 0 && columns > 0 && u32::try_from(rows).is_ok();
+        usable.then_some(Self { rows, columns, numbers, packed: OnceLock::new() })
+    }
+
+    fn packed(&self, kernels: &Kernels) -> Arc<DenseWeights> {
+        Arc::clone(self.packed.get_or_init(|| Arc::new(self.pack(kernels))))
+    }
+
+    fn pack(&self, kernels: &Kernels) -> DenseWeights {
+        let Self { rows, columns, ref numbers, .. } = *self;
+        let stride = padded(columns);
+        let (values, finite) = match numbers {
+            Numbers::HalfBytes(halves) if kernels.half_weights => {
+                let mut values = vec![0u16; rows * stride];
+                let mut not_finite = false;
+                for (to, from) in values.chunks_exact_mut(stride).zip(halves.chunks_exact(2 * columns)) {
+                    for (to, from) in to.iter_mut().zip(from.as_chunks::<2>().0) {
+                        *to = u16::from_le_bytes(*from);
+                        // The highest exponent.
+                        not_finite |= *to & 0x7c00 == 0x7c00;
+                    }
+                }
+                (Rows::Half(values), !not_finite)
+            }
+            numbers => {
+                let mut values = vec![0.0; rows * stride];
+                for (row, to) in values.chunks_exact_mut(stride).enumerate() {
+                    numbers.copy_to(row * columns, &mut to[..columns]);
+                }
+                let finite = values.iter().all(|value| value.is_finite());
+                (Rows::Full(values), finite)
+            }
+        };
+        DenseWeights { rows, columns, values, finite }
+    }
 }
 
 struct Search<'a> {
@@ -206,7 +279,7 @@ impl<'a> Search<'a> {
     }
 
     /// The nodes that layers take the place of, and the layers.
-    fn run(&self) -> (HashSet<usize>, Vec<Step>) {
+    fn run(&self) -> (HashSet<usize>, Vec<Step<Unpacked<'a>>>) {
         let mut taken = HashSet::new();
         let mut steps = Vec::new();
         for index in 0..self.graph.node.len() {
@@ -233,7 +306,7 @@ impl<'a> Search<'a> {
     }
 
     /// An inverted residual block that begins with node `index`.
-    fn block(&self, index: usize) -> Option<(Vec<usize>, Step)> {
+    fn block(&self, index: usize) -> Option<(Vec<usize>, Step<Unpacked<'a>>)> {
         let first = self.convolution(index)?;
         let (expand, depthwise) = match first.weights {
             Convolved::Pointwise(weights) => {
@@ -275,8 +348,9 @@ impl<'a> Search<'a> {
             output = sum;
         }
         let weights = BlockWeights { expand, depthwise: filter, project: projection, residual };
+        let kernels = self.kernels;
         let step = Step {
-            layer: Arc::new(Block::new(self.kernels, &weights)),
+            layer: Box::new(move || Arc::new(Block::new(kernels, &weights)) as Arc<dyn Layer>) as Unpacked<'a>,
             input: first.input,
             output,
             pixels_in: Some(inputs),
@@ -286,12 +360,16 @@ impl<'a> Search<'a> {
     }
 
     /// A stem or a 1×1 convolution by itself.
-    fn single(&self, index: usize) -> Option<(Vec<usize>, Step)> {
-        let found = self.convolution(index)?;
-        let (layer, pixels_in, outputs): (Arc<dyn Layer>, _, _) = match &found.weights {
-            Convolved::Stem(weights) => (Arc::new(Stem::new(self.kernels, weights)), None, weights.taps.outputs),
+    fn single(&self, index: usize) -> Option<(Vec<usize>, Step<Unpacked<'a>>)> {
+        let (found, kernels) = (self.convolution(index)?, self.kernels);
+        let (layer, pixels_in, outputs): (Unpacked<'a>, _, _) = match found.weights {
+            Convolved::Stem(weights) => {
+                let outputs = weights.taps.outputs;
+                (Box::new(move || Arc::new(Stem::new(kernels, &weights))), None, outputs)
+            }
             Convolved::Pointwise(weights) => {
-                (Arc::new(Convolution::new(self.kernels, weights)), Some(weights.inputs), weights.outputs)
+                let (inputs, outputs) = (weights.inputs, weights.outputs);
+                (Box::new(move || Arc::new(Convolution::new(kernels, &weights))), Some(inputs), outputs)
             }
             Convolved::Depthwise(_) => return None,
         };
@@ -299,11 +377,11 @@ impl<'a> Search<'a> {
         Some((found.nodes, step))
     }
 
-    fn pool(&self, node: &NodeProto, pixels: &HashMap<String, usize>) -> Option<Step> {
+    fn pool(&self, node: &NodeProto, pixels: &HashMap<String, usize>) -> Option<Step<Unpacked<'a>>> {
         let ([input], [output]) = (node.input.as_slice(), node.output.as_slice()) else { return None };
         let channels = *pixels.get(input)?;
         is_onnx(node, "GlobalAveragePool").then(|| Step {
-            layer: Arc::new(GlobalPool { channels }),
+            layer: Box::new(move || Arc::new(GlobalPool { channels }) as Arc<dyn Layer>) as Unpacked<'a>,
             input: input.clone(),
             output: output.clone(),
             pixels_in: Some(channels),
@@ -312,7 +390,7 @@ impl<'a> Search<'a> {
     }
 
     /// `Gemm` with constant weights, either way round. Weights that two nodes share are kept once.
-    fn dense(&self, node: &NodeProto, known: &mut HashMap<String, Arc<DenseWeights>>) -> Option<Step> {
+    fn dense(&self, node: &NodeProto, known: &mut KnownDense<'a>) -> Option<Step<Unpacked<'a>>> {
         let scale = |name| attribute(node, name).is_none_or(|a| a.f == 1.0);
         if !is_onnx(node, "Gemm") || !scale("alpha") || !scale("beta") || integer(node, "transA", 0) != 0 {
             return None;
@@ -329,7 +407,7 @@ impl<'a> Search<'a> {
         let weights = match known.get(name) {
             Some(weights) => Arc::clone(weights),
             None => {
-                let weights = Arc::new(self.dense_weights(name)?);
+                let weights = Arc::new(UnpackedDense::new(self.numbers(name)?)?);
                 known.insert(name.clone(), Arc::clone(&weights));
                 weights
             }
@@ -344,45 +422,16 @@ impl<'a> Search<'a> {
                 Some(fits.then_some(bias)?)
             }
         };
+        let kernels = self.kernels;
+        let layer =
+            move || Arc::new(Dense { kernels, weights: weights.packed(kernels), bias, backward }) as Arc<dyn Layer>;
         Some(Step {
-            layer: Arc::new(Dense { kernels: self.kernels, weights, bias, backward }),
+            layer: Box::new(layer),
             input: input.clone(),
             output: output.clone(),
             pixels_in: None,
             pixels_out: None,
         })
-    }
-
-    fn dense_weights(&self, name: &str) -> Option<DenseWeights> {
-        let (shape, numbers) = self.numbers(name)?;
-        let [rows, columns] = *shape.as_slice() else { return None };
-        let stride = padded(columns);
-        if rows == 0 || columns == 0 || u32::try_from(rows).is_err() {
-            return None;
-        }
-        let (values, finite) = match numbers {
-            Numbers::HalfBytes(halves) if self.kernels.half_weights => {
-                let mut values = vec![0u16; rows * stride];
-                let mut not_finite = false;
-                for (to, from) in values.chunks_exact_mut(stride).zip(halves.chunks_exact(2 * columns)) {
-                    for (to, from) in to.iter_mut().zip(from.as_chunks::<2>().0) {
-                        *to = u16::from_le_bytes(*from);
-                        // The highest exponent.
-                        not_finite |= *to & 0x7c00 == 0x7c00;
-                    }
-                }
-                (Rows::Half(values), !not_finite)
-            }
-            numbers => {
-                let mut values = vec![0.0; rows * stride];
-                for (row, to) in values.chunks_exact_mut(stride).enumerate() {
-                    numbers.copy_to(row * columns, &mut to[..columns]);
-                }
-                let finite = values.iter().all(|value| value.is_finite());
-                (Rows::Full(values), finite)
-            }
-        };
-        Some(DenseWeights { rows, columns, values, finite })
     }
 
     /// The node that alone reads `value`.
@@ -410,22 +459,10 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Shape and values of a constant of f32 or f16 that has as many as its shape says, inside the file.
+    /// Shape and values of a constant of f32 or f16.
     fn numbers(&self, name: &str) -> Option<(Vec<usize>, Numbers<'a>)> {
-        let tensor = self.constant(name).filter(|tensor| is_float(tensor))?;
-        let shape: Vec<usize> = tensor.dims.iter().map(|d| usize::try_from(*d).ok()).collect::<Option<_>>()?;
-        let count = shape.iter().try_fold(1usize, |count, d| count.checked_mul(*d))?;
-        let bytes = self.lifted.bytes(tensor);
-        let half = tensor.data_type == DataType::Float16 as i32;
-        let numbers = match (bytes.is_empty(), half) {
-            (false, true) if bytes.len().is_multiple_of(2) => Numbers::HalfBytes(bytes),
-            (false, false) if bytes.len().is_multiple_of(4) => Numbers::FloatBytes(bytes),
-            (false, _) => return None,
-            (true, true) => Numbers::Floats(tensor.int32_data.iter().map(|bits| half_to_float(*bits as u16)).collect()),
-            (true, false) => Numbers::Floats(tensor.float_data.clone()),
-        };
-        let inside = tensor.data_location.is_none_or(|l| l == DataLocation::Default as i32);
-        (inside && numbers.len() == count).then_some((shape, numbers))
+        let tensor = self.constant(name)?;
+        numbers_of(tensor, self.lifted.bytes(tensor))
     }
 
     /// The same as f32.
@@ -508,24 +545,44 @@ impl<'a> Search<'a> {
     }
 }
 
-fn is_onnx(node: &NodeProto, operator: &str) -> bool {
+/// Shape and values of a constant of f32 or f16 that has as many as its shape says, inside the file; `bytes` are its raw
+/// data, wherever they lie.
+pub(super) fn numbers_of<'a>(tensor: &'a TensorProto, bytes: &'a [u8]) -> Option<(Vec<usize>, Numbers<'a>)> {
+    if !is_float(tensor) {
+        return None;
+    }
+    let shape: Vec<usize> = tensor.dims.iter().map(|d| usize::try_from(*d).ok()).collect::<Option<_>>()?;
+    let count = shape.iter().try_fold(1usize, |count, d| count.checked_mul(*d))?;
+    let half = tensor.data_type == DataType::Float16 as i32;
+    let numbers = match (bytes.is_empty(), half) {
+        (false, true) if bytes.len().is_multiple_of(2) => Numbers::HalfBytes(bytes),
+        (false, false) if bytes.len().is_multiple_of(4) => Numbers::FloatBytes(bytes),
+        (false, _) => return None,
+        (true, true) => Numbers::Floats(tensor.int32_data.iter().map(|bits| half_to_float(*bits as u16)).collect()),
+        (true, false) => Numbers::Floats(tensor.float_data.clone()),
+    };
+    let inside = tensor.data_location.is_none_or(|l| l == DataLocation::Default as i32);
+    (inside && numbers.len() == count).then_some((shape, numbers))
+}
+
+pub(super) fn is_onnx(node: &NodeProto, operator: &str) -> bool {
     node.op_type == operator && (node.domain.is_empty() || node.domain == "ai.onnx")
 }
 
-fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+pub(super) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
     node.attribute.iter().find(|attribute| attribute.name == name)
 }
 
-fn integer(node: &NodeProto, name: &str, default: i64) -> i64 {
+pub(super) fn integer(node: &NodeProto, name: &str, default: i64) -> i64 {
     attribute(node, name).map_or(default, |attribute| attribute.i)
 }
 
-fn integers<'a>(node: &'a NodeProto, name: &str) -> Option<&'a [i64]> {
+pub(super) fn integers<'a>(node: &'a NodeProto, name: &str) -> Option<&'a [i64]> {
     attribute(node, name).map(|attribute| attribute.ints.as_slice())
 }
 
 /// What is negative becomes a number that no pattern has.
-fn usizes(numbers: &[i64]) -> Vec<usize> {
+pub(super) fn usizes(numbers: &[i64]) -> Vec<usize> {
     numbers.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX)).collect()
 }
 

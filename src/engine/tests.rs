@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tract_core::internal::*;
 use tract_onnx::pb::ModelProto;
 
 use super::kernels::{self, Kernels};
@@ -10,16 +9,22 @@ use super::lift::Lifted;
 use super::load::{self, Interface, Loaded};
 use super::network::{Draw, Graph, Spec, integer, integers, mobilenet_v2};
 use super::pool::Pool;
+use super::program::Wanted;
 
-fn run(loaded: &Loaded, shape: &[usize], values: &[f32]) -> Vec<Vec<f32>> {
-    let input = Tensor::from_shape(shape, values).expect("an input");
-    let outputs = loaded.plan.run(tvec!(input.into_tvalue())).expect("an answer");
-    outputs.iter().map(|o| o.try_as_plain_ram().expect("memory").as_slice().expect("f32").to_vec()).collect()
+fn run(mut loaded: Loaded, shape: &[usize], values: &[f32]) -> Vec<Vec<f32>> {
+    let outputs = loaded.network.run(shape, values, Wanted::MAX).expect("an answer");
+    outputs.into_iter().map(|(_, values)| values).collect()
 }
 
-fn fuse(graph: &ModelProto, interface: &Interface<'_>, kernels: &'static Kernels, threads: usize) -> Loaded {
+fn fuse(
+    graph: &ModelProto,
+    interface: &Interface<'_>,
+    kernels: &'static Kernels,
+    threads: usize,
+    alone: bool,
+) -> Loaded {
     let pool = Arc::new(Pool::new(threads).expect("threads"));
-    load::fused(graph.clone(), &Lifted::default(), interface, kernels, &pool).expect("a network")
+    load::fused(graph.clone(), &Lifted::default(), interface, kernels, &pool, alone).expect("a network")
 }
 
 /// Runs `graph` as tract does and fused, with all kernels and one to four threads; `fused` layers must be found.
@@ -27,11 +32,11 @@ fn fuse(graph: &ModelProto, interface: &Interface<'_>, kernels: &'static Kernels
 fn check(graph: Graph, shape: &[usize], outputs: &[&str], values: &[f32], fused: usize) {
     let graph = graph.finish();
     let interface = Interface { input: "image", shape, outputs };
-    let expected = run(&load::stock(&graph, &interface).expect("a network"), shape, values);
+    let expected = run(load::stock(&graph, &interface).expect("a network"), shape, values);
     for kernels in kernels::found() {
-        let single = fuse(&graph, &interface, kernels, 1);
+        let single = fuse(&graph, &interface, kernels, 1, false);
         assert_eq!(single.fused, fused, "layers of {shape:?}");
-        let found = run(&single, shape, values);
+        let found = run(single, shape, values);
         for (found, expected) in found.iter().zip(&expected) {
             assert_eq!(found.len(), expected.len());
             let largest = expected.iter().fold(1.0f32, |largest, value| largest.max(value.abs()));
@@ -44,7 +49,7 @@ fn check(graph: Graph, shape: &[usize], outputs: &[&str], values: &[f32], fused:
             }
         }
         for threads in 2..=4 {
-            let shared = run(&fuse(&graph, &interface, kernels, threads), shape, values);
+            let shared = run(fuse(&graph, &interface, kernels, threads, threads == 2), shape, values);
             assert!(shared == found, "{} with {threads} threads gives another result", kernels.name);
         }
     }
@@ -159,8 +164,8 @@ fn a_value_inside_a_block_that_is_read_outside_keeps_the_block_apart() {
         let graph = g.finish();
         let interface = Interface { input: "image", shape: &shape, outputs: &[&block, &other] };
         let values = values(&mut Draw(26), &shape);
-        let expected = run(&load::stock(&graph, &interface).expect("a network"), &shape, &values);
-        let found = run(&fuse(&graph, &interface, kernels::found()[0], 1), &shape, &values);
+        let expected = run(load::stock(&graph, &interface).expect("a network"), &shape, &values);
+        let found = run(fuse(&graph, &interface, kernels::found()[0], 1, true), &shape, &values);
         for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
             assert!((found - expected).abs() <= 1e-4, "{inside}: {found}, tract has {expected}");
         }
@@ -207,7 +212,7 @@ fn a_batch_of_two_is_left_to_tract() {
     let interface = Interface { input: "image", shape: &shape, outputs: &[&block] };
     let pool = Arc::new(Pool::new(1).expect("a pool"));
     let graph = g.finish();
-    let error = load::fused(graph.clone(), &Lifted::default(), &interface, kernels::found()[0], &pool)
+    let error = load::fused(graph.clone(), &Lifted::default(), &interface, kernels::found()[0], &pool, true)
         .map(drop)
         .expect_err("a refusal");
     assert!(format!("{error:#}").contains("[1, 8, height, width]"), "{error:#}");
@@ -241,22 +246,29 @@ fn damaged_graphs_are_errors_and_never_panics() {
         }
         let what = format!("round {round}");
         let fused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            super::recognise::recognise(model.graph.clone().expect("a graph"), &Lifted::default(), kernels::found()[0])
+            super::recognise::recognise(
+                model.graph.clone().expect("a graph"),
+                &Lifted::default(),
+                kernels::found()[0],
+                &pool,
+            )
         }));
         assert!(fused.is_ok(), "{what} panicked");
-        refused += usize::from(load::fused(model, &Lifted::default(), &interface, kernels::found()[0], &pool).is_err());
+        refused +=
+            usize::from(load::fused(model, &Lifted::default(), &interface, kernels::found()[0], &pool, true).is_err());
     }
     assert!(refused > 30, "only {refused} were refused");
     let mut empty = whole.clone();
     empty.graph = None;
-    assert!(load::fused(empty, &Lifted::default(), &interface, kernels::found()[0], &pool).is_err());
+    assert!(load::fused(empty, &Lifted::default(), &interface, kernels::found()[0], &pool, true).is_err());
 }
 
 #[test]
 fn weights_that_layers_share_are_kept_once() {
     let spec = Spec { multiplier: 0.35, height: 32, width: 32, hidden: [6, 5], ..Spec::default() };
     let graph = mobilenet_v2(&spec).graph.expect("a graph");
-    let left = super::recognise::recognise(graph, &Lifted::default(), kernels::found()[0]).graph;
+    let pool = Pool::new(2).expect("a pool");
+    let left = super::recognise::recognise(graph, &Lifted::default(), kernels::found()[0], &pool).graph;
     let bytes: usize = left.initializer.iter().map(|tensor| tensor.raw_data.len()).sum();
     // The last layer's weights, transposed for Grad-CAM, two shapes and three numbers.
     assert!(bytes < 200, "{bytes} bytes of constants are left: {:?}", left.initializer);

@@ -148,6 +148,25 @@ pub(super) enum Rows {
 }
 
 impl Rows {
+    /// The same, borrowed.
+    pub(super) fn view(&self) -> RowsView<'_> {
+        match self {
+            Self::Full(values) => RowsView::Full(values),
+            Self::Half(values) => RowsView::Half(values),
+        }
+    }
+}
+
+/// Rows of weights that belong to somebody else.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum RowsView<'a> {
+    /// As [`Rows::Full`].
+    Full(&'a [f32]),
+    /// As [`Rows::Half`].
+    Half(&'a [u16]),
+}
+
+impl RowsView<'_> {
     fn len(&self) -> usize {
         match self {
             Self::Full(values) => values.len(),
@@ -290,6 +309,7 @@ impl Kernels {
         let count = outputs.len();
         assert!(first.is_multiple_of(ALIGN) && count.is_multiple_of(ALIGN) && first + count <= stride);
         assert!(picked.iter().all(|k| (*k as usize) < inputs.len()));
+        let weights = weights.view();
         assert!(weights.len() >= inputs.len() * stride);
         let (full, half) = weights.pointers();
         // The kernel counts columns from the first of the row.
@@ -319,7 +339,7 @@ impl Kernels {
     /// When a slice is shorter than the shapes say.
     pub(super) fn dense_backward(
         &self,
-        weights: &Rows,
+        weights: RowsView<'_>,
         stride: usize,
         picked: &[u32],
         rows: usize,

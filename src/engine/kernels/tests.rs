@@ -213,7 +213,7 @@ fn dense_layers_are_right_both_ways_in_both_precisions() {
                     same(*found, sum, magnitude, kernels.name);
                 }
                 let mut outputs = vec![0.0; backward_rows * picked.len()];
-                kernels.dense_backward(&weights, stride, &picked, backward_rows, &gradients, &mut outputs);
+                kernels.dense_backward(weights.view(), stride, &picked, backward_rows, &gradients, &mut outputs);
                 for (r, outputs) in outputs.chunks(picked.len().max(1)).enumerate() {
                     for (k, found) in picked.iter().zip(outputs) {
                         let products = (0..stride).map(|n| {
