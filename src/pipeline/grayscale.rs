@@ -24,6 +24,21 @@ impl StoredBits {
         let value = i32::from(pattern) & ((1 << count) - 1);
         if self.signed && value >= 1 << (count - 1) { value - (1 << count) } else { value }
     }
+
+    /// The patterns of the smallest and of the largest number among `samples`.
+    fn outermost(self, samples: &[u16]) -> (u16, u16) {
+        let unused = 16 - self.count.clamp(1, 16);
+        // The highest bit of a signed number says that it is small.
+        let flip = if self.signed { 0 } else { 1 << 15 };
+        let (mut least, mut most) = (i16::MAX, i16::MIN);
+        for sample in samples {
+            let order = ((sample << unused) ^ flip) as i16;
+            least = least.min(order);
+            most = most.max(order);
+        }
+        let pattern = |order: i16| (order as u16 ^ flip) >> unused;
+        (pattern(least), pattern(most))
+    }
 }
 
 /// A LUT of a Modality LUT Sequence (0028,3000) or a VOI LUT Sequence (0028,3010).
@@ -145,6 +160,10 @@ impl GreyTransform {
             VoiTransform::Window { .. } | VoiTransform::Table(_) => (0.0, 0.0),
         };
         let table: Vec<u16> = (0..patterns).map(|pattern| self.grey_of(pattern as u16, range)).collect();
+        if mask == u16::MAX && table.iter().zip(0..=u16::MAX).all(|(grey, pattern)| *grey == pattern) {
+            // They are what is seen already.
+            return;
+        }
         for sample in samples {
             *sample = table[usize::from(*sample & mask)];
         }
@@ -156,20 +175,28 @@ impl GreyTransform {
 
     /// Smallest and largest output of the modality transformation that occur outside the padding.
     fn range_of(&self, samples: &[u16]) -> (f64, f64) {
+        let mut range = (f64::INFINITY, f64::NEG_INFINITY);
+        let mut widen = |pattern: u16| {
+            let stored = self.stored.value(pattern);
+            if !self.is_padding(stored) {
+                let value = self.modality.apply(stored);
+                range = (range.0.min(value), range.1.max(value));
+            }
+        };
+        if self.padding.is_none() && !matches!(self.modality, ModalityTransform::Table(_)) && !samples.is_empty() {
+            // The further out a stored value, the further out what becomes of it: the outermost two will do.
+            let (least, most) = self.stored.outermost(samples);
+            widen(least);
+            widen(most);
+            return range;
+        }
         let mut occurs = vec![false; self.stored.patterns()];
         let mask = occurs.len() - 1;
         for &sample in samples {
             occurs[usize::from(sample) & mask] = true;
         }
-        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        for (pattern, _) in occurs.iter().enumerate().filter(|(_, occurs)| **occurs) {
-            let stored = self.stored.value(pattern as u16);
-            if !self.is_padding(stored) {
-                let value = self.modality.apply(stored);
-                (low, high) = (low.min(value), high.max(value));
-            }
-        }
-        (low, high)
+        occurs.iter().zip(0..=u16::MAX).filter(|(occurs, _)| **occurs).for_each(|(_, pattern)| widen(pattern));
+        range
     }
 
     fn grey_of(&self, pattern: u16, range: (f64, f64)) -> u16 {
@@ -350,6 +377,39 @@ mod tests {
         };
         // Stored -20, 5, 30 are -50, 0 and 50.
         check(&transform, &[0xec, 5, 30], &[65535, 32768, 0]);
+    }
+
+    #[test]
+    fn the_full_range_is_that_of_all_values_whatever_they_mean() {
+        let mut state = 1u32;
+        let mut draw = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) as u16
+        };
+        for count in 1..=16 {
+            for signed in [false, true] {
+                let samples: Vec<u16> = (0..50).map(|_| draw()).collect();
+                for modality in [
+                    ModalityTransform::Identity,
+                    ModalityTransform::Rescale { slope: 0.5, intercept: -3.0 },
+                    ModalityTransform::Rescale { slope: -2.0, intercept: 7.0 },
+                    ModalityTransform::Rescale { slope: 0.0, intercept: 7.0 },
+                ] {
+                    let transform = GreyTransform { modality, ..plain(StoredBits { count, signed }) };
+                    let values = samples.iter().map(|s| transform.modality.apply(transform.stored.value(*s)));
+                    let expected = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+                    assert_eq!(transform.range_of(&samples), expected, "{transform:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_that_are_greys_already_stay_as_they_are() {
+        let transform = plain(StoredBits { count: 16, signed: false });
+        check(&transform, &[0, 1, 40_000, 65_535], &[0, 1, 40_000, 65_535]);
+        // Not quite the full range.
+        check(&transform, &[1, 32_768, 65_535], &[0, 32_768, 65_535]);
     }
 
     #[test]

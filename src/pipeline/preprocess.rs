@@ -80,18 +80,19 @@ fn taps(length: u32, from: f32, to: f32, count: usize) -> Vec<Tap> {
 }
 
 /// Rows that are narrowed together.
-const TOGETHER: usize = 4;
+const TOGETHER: usize = 8;
 
 /// Appends the `lines`, each as wide as there are columns.
 fn narrow<const ROWS: usize>(lines: &[&[u16]; ROWS], columns: &[Tap], narrowed: &mut Vec<f32>) {
     let start = narrowed.len();
     narrowed.resize(start + ROWS * columns.len(), 0.0);
+    // The greys of a column beside each other, so that one instruction takes several rows.
+    let turned: Vec<[u16; ROWS]> = (0..lines[0].len()).map(|x| lines.map(|line| line[x])).collect();
     for (column, tap) in columns.iter().enumerate() {
-        let under = lines.map(|line| &line[tap.first..tap.first + tap.weights.len()]);
         let mut sums = [0.0f32; ROWS];
-        for (at, weight) in tap.weights.iter().enumerate() {
-            for (sum, line) in sums.iter_mut().zip(under) {
-                *sum += f32::from(line[at]) * weight;
+        for (greys, weight) in turned[tap.first..tap.first + tap.weights.len()].iter().zip(&tap.weights) {
+            for (sum, grey) in sums.iter_mut().zip(greys) {
+                *sum += f32::from(*grey) * weight;
             }
         }
         for (row, sum) in sums.into_iter().enumerate() {

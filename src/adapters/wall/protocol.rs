@@ -146,11 +146,13 @@ pub(super) fn write_answer(out: &mut impl Write, answer: &Result<Acquired, Rejec
     };
     out.write_all(&(head.len() as u32).to_le_bytes())?;
     out.write_all(&head)?;
-    let mut bytes = Vec::with_capacity(2 * PIECE.min(greys.len()));
+    let mut bytes = vec![0; 2 * PIECE.min(greys.len())];
     for piece in greys.chunks(PIECE) {
-        bytes.clear();
-        bytes.extend(piece.iter().flat_map(|grey| grey.to_le_bytes()));
-        out.write_all(&bytes)?;
+        let bytes = &mut bytes[..2 * piece.len()];
+        for (to, grey) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(piece) {
+            *to = grey.to_le_bytes();
+        }
+        out.write_all(bytes)?;
     }
     Ok(())
 }
