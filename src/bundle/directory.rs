@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -115,13 +116,19 @@ pub enum ModelError {
 pub struct VerifiedModel {
     manifest: Manifest,
     manifest_sha256: String,
-    network: Vec<u8>,
+    /// Bytes, and where in them the network lies.
+    network: (Vec<u8>, Range<usize>),
     network_sha256: String,
 }
 
 impl VerifiedModel {
     /// Whoever calls this has compared the digests.
-    pub(super) fn new(manifest: Manifest, manifest_sha256: String, network: Vec<u8>, network_sha256: String) -> Self {
+    pub(super) fn new(
+        manifest: Manifest,
+        manifest_sha256: String,
+        network: (Vec<u8>, Range<usize>),
+        network_sha256: String,
+    ) -> Self {
         Self { manifest, manifest_sha256, network, network_sha256 }
     }
 
@@ -137,7 +144,8 @@ impl VerifiedModel {
 
     /// The ONNX file.
     pub fn network(&self) -> &[u8] {
-        &self.network
+        let (bytes, range) = &self.network;
+        &bytes[range.clone()]
     }
 
     /// SHA-256 of the ONNX file.
@@ -147,7 +155,7 @@ impl VerifiedModel {
 
     /// Gives the network's bytes back once they are loaded.
     pub fn release_network(&mut self) {
-        self.network = Vec::new();
+        self.network = (Vec::new(), 0..0);
     }
 }
 
@@ -186,6 +194,8 @@ pub(super) fn open_directory(dir: &Path) -> Result<VerifiedModel, ModelError> {
         return Err(ModelError::NoNetwork { path });
     };
     let manifest = Manifest::try_from(file).map_err(refused)?;
+    let whole = 0..network.len();
+    let network = (network, whole);
     Ok(VerifiedModel { manifest, manifest_sha256, network, network_sha256 })
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use super::container::{self, ContainerError, MAX_BUNDLE_BYTES, Member};
 use super::contents::{Contents, ContentsError, ContentsFile, MemberEntry, ProgramVersion};
@@ -103,7 +104,8 @@ pub enum BundleError {
 pub struct VerifiedBundle {
     bytes: Vec<u8>,
     signatures: Vec<u8>,
-    sha256: String,
+    /// Of use to a store only; a program that starts need not wait for it.
+    sha256: OnceLock<String>,
     signers: Vec<Signer>,
     contents: Contents,
     manifest: Manifest,
@@ -140,7 +142,7 @@ impl VerifiedBundle {
 
     /// Digest of the whole file, lower-case hexadecimal.
     pub fn sha256(&self) -> &str {
-        &self.sha256
+        self.sha256.get_or_init(|| sha256_hex(&self.bytes))
     }
 
     /// Whose signatures fit.
@@ -182,9 +184,7 @@ impl VerifiedBundle {
 
     /// Takes the bundle apart without a second copy of the network.
     pub fn into_parts(self) -> BundleParts {
-        let mut network = self.bytes;
-        network.truncate(self.network.end);
-        network.drain(..self.network.start);
+        let network = (self.bytes, self.network);
         BundleParts {
             model: VerifiedModel::new(self.manifest, self.manifest_sha256, network, self.network_sha256),
             contents: self.contents,
@@ -260,7 +260,7 @@ fn check(
     network::inspect(&bytes[network.clone()])?;
     let digest = |member| digests.get(&member).cloned().unwrap_or_default();
     Ok(VerifiedBundle {
-        sha256: sha256_hex(&bytes),
+        sha256: OnceLock::new(),
         manifest_sha256: digest(Member::Manifest),
         network_sha256: digest(Member::Network),
         bytes,
