@@ -8,8 +8,10 @@ mod command_listen;
 mod command_run;
 
 use std::io::{self, Write};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
@@ -24,7 +26,7 @@ use lightbox::adapters::wall::{self, Wall, WallError};
 use lightbox::app::{self, Screened};
 use lightbox::bundle::VerifiedModel;
 use lightbox::config;
-use lightbox::domain::{Finding, Frame, Reading, Verdict};
+use lightbox::domain::{Acquired, Finding, Frame, Reading, Rejection, Verdict};
 use lightbox::engine::{EngineOptions, MAX_THREADS};
 use lightbox::models::{self, Device, ModelsError, Serving};
 use lightbox::pipeline::film;
@@ -241,13 +243,19 @@ enum Failure {
 }
 
 fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
-    // It starts while the model is loaded.
     let mut wall = Wall::of_this_program();
     wall.warm_up()?;
-    let chosen = models::choose(arguments.model.as_deref(), arguments.keys.as_deref(), &Device::default())?;
-    let threads = arguments.threads.unwrap_or_else(default_threads);
-    let Serving { model, mut classifier, remarks, .. } =
-        models::ready(chosen, EngineOptions { threads, ..EngineOptions::default() })?;
+    let options =
+        EngineOptions { threads: arguments.threads.unwrap_or_else(default_threads), ..EngineOptions::default() };
+    // The first film is decoded while the model is loaded.
+    let (first, serving) = thread::scope(|scope| {
+        let first = scope.spawn(|| acquire(&mut wall, arguments, &arguments.files[0]));
+        let chosen = models::choose(arguments.model.as_deref(), arguments.keys.as_deref(), &Device::default());
+        let serving = chosen.and_then(|chosen| models::ready(chosen, options));
+        (first.join().unwrap_or_else(|panic| resume_unwind(panic)), serving)
+    });
+    let Serving { model, mut classifier, remarks, .. } = serving?;
+    let mut first = Some(first);
     for remark in remarks {
         log::warn!("{remark}");
     }
@@ -260,17 +268,14 @@ fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
     let mut journal = arguments.journal.as_deref().map(Journal::open_or_create).transpose()?;
     let mut out = io::stdout().lock();
     for (index, path) in arguments.files.iter().enumerate() {
-        let start = Instant::now();
-        let (acquired, sha256) = if journal.is_some() {
-            wall.read_film_digested(path, &Limits::default())?
-        } else {
-            (wall.read_film(path, &Limits::default())?, None)
+        let ReadFile { acquired, sha256, decode } = match first.take() {
+            Some(read) => read?,
+            None => acquire(&mut wall, arguments, path)?,
         };
-        let acquired = if arguments.film { acquired.and_then(film::develop) } else { acquired };
-        let decode = start.elapsed();
+        let start = Instant::now();
         let remarks = acquired.as_ref().map_or_else(|_| Vec::new(), |acquired| acquired.remarks.clone());
         let screened = app::screen(acquired, model.manifest(), &mut classifier);
-        let total = start.elapsed();
+        let total = decode + start.elapsed();
         if let Some(journal) = &mut journal {
             // Before the verdict is shown: what was seen can be proved later.
             let image = sha256.map(|sha256| Image { sha256: Digest(sha256), reference: path.display().to_string() });
@@ -293,6 +298,26 @@ fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
     }
     out.flush()?;
     Ok(())
+}
+
+/// A file that was read.
+struct ReadFile {
+    acquired: Result<Acquired, Rejection>,
+    /// Where there is a journal.
+    sha256: Option<[u8; 32]>,
+    decode: Duration,
+}
+
+/// Reads a file as the arguments say.
+fn acquire(wall: &mut Wall, arguments: &ScreenArguments, path: &Path) -> Result<ReadFile, WallError> {
+    let start = Instant::now();
+    let (acquired, sha256) = if arguments.journal.is_some() {
+        wall.read_film_digested(path, &Limits::default())?
+    } else {
+        (wall.read_film(path, &Limits::default())?, None)
+    };
+    let acquired = if arguments.film { acquired.and_then(film::develop) } else { acquired };
+    Ok(ReadFile { acquired, sha256, decode: start.elapsed() })
 }
 
 /// How long each step took, to a microsecond: more digits would be noise.
