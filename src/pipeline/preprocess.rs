@@ -87,7 +87,12 @@ fn narrow<const ROWS: usize>(lines: &[&[u16]; ROWS], columns: &[Tap], narrowed: 
     let start = narrowed.len();
     narrowed.resize(start + ROWS * columns.len(), 0.0);
     // The greys of a column beside each other, so that one instruction takes several rows.
-    let turned: Vec<[u16; ROWS]> = (0..lines[0].len()).map(|x| lines.map(|line| line[x])).collect();
+    let mut turned = vec![[0u16; ROWS]; lines[0].len()];
+    for (row, line) in lines.iter().enumerate() {
+        for (greys, grey) in turned.iter_mut().zip(*line) {
+            greys[row] = *grey;
+        }
+    }
     for (column, tap) in columns.iter().enumerate() {
         let mut sums = [0.0f32; ROWS];
         for (greys, weight) in turned[tap.first..tap.first + tap.weights.len()].iter().zip(&tap.weights) {
