@@ -1,8 +1,11 @@
 //! Opens what may be named as a model: a model directory, a bundle, or a folder with one bundle in it.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use super::container::MAX_BUNDLE_BYTES;
 use super::directory::open_directory;
@@ -120,12 +123,28 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, ModelError> {
         return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
     }
     let file = File::open(path).map_err(failed)?;
-    let mut bytes = Vec::with_capacity(metadata.len().min(limit) as usize);
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > limit {
+    let length = file.metadata().map_err(failed)?.len();
+    if length > limit {
         return Err(ModelError::TooLarge { path: path.to_owned(), limit });
     }
+    let mut bytes = vec![0; length as usize];
+    read_halves(&file, &mut bytes).map_err(failed)?;
     Ok(bytes)
+}
+
+/// Fills `bytes` from the beginning of a file. Two threads share what is long: most of the time goes into finding memory.
+fn read_halves(file: &File, bytes: &mut [u8]) -> io::Result<()> {
+    const LONG: usize = 1 << 20;
+    if bytes.len() < LONG {
+        return file.read_exact_at(bytes, 0);
+    }
+    let (first, second) = bytes.split_at_mut(bytes.len() / 2);
+    let middle = first.len() as u64;
+    thread::scope(|scope| {
+        let second = scope.spawn(move || file.read_exact_at(second, middle));
+        file.read_exact_at(first, 0)?;
+        second.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 #[cfg(test)]
@@ -159,5 +178,16 @@ mod tests {
         fs::write(&path, b"12345").expect("written");
         assert_eq!(read_limited(&path, 5).expect("fits"), b"12345");
         assert!(read_limited(&path, 4).expect_err("too long").to_string().ends_with("has more than 4 bytes"));
+    }
+
+    #[test]
+    fn a_long_file_is_read_whole_and_in_order() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("long");
+        for length in [0, 1, (1 << 20) - 1, 1 << 20, (3 << 20) + 7] {
+            let content: Vec<u8> = (0..length as u32).map(|i| (i % 251) as u8).collect();
+            fs::write(&path, &content).expect("written");
+            assert!(read_limited(&path, length).expect("fits") == content, "{length} bytes");
+        }
     }
 }
