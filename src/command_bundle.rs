@@ -16,8 +16,9 @@ use lightbox::bundle::release::{open_bundle, read_limited, unpack, with_ending};
 use lightbox::bundle::signature::{MAX_SIGNATURES_BYTES, PublicKey, parse};
 use lightbox::bundle::signing::{self, Password, SigningError, SigningKey};
 use lightbox::bundle::slots::{self, Slot, SlotState};
-use lightbox::bundle::summary::{Change, Facts, diff, summarise};
+use lightbox::bundle::summary::{Facts, diff, summarise};
 use lightbox::bundle::{self, ModelError, Policy, Stage, Store, StoreError, VerifiedBundle};
+use lightbox::domain::{Change, Told};
 use lightbox::models::{self, Case, Device, Limits, ModelsError, ReplayFrom, Replayed, With};
 use lightbox::ports::StorageError;
 use lightbox::sealing::{Order, SealError, seal_model};
@@ -442,10 +443,10 @@ fn inspect(arguments: &ReadArguments) -> Result<(), Failure> {
     let bundle = read_bundle(arguments)?;
     let lines = summarise(&bundle);
     let mut value: serde_json::Map<String, Value> =
-        lines.iter().map(|line| (line.key.clone(), Value::from(line.value.clone()))).collect();
+        lines.iter().map(|line| (line.topic.to_string(), Value::from(line.told.to_string()))).collect();
     value.insert("facts".to_owned(), facts_json(&Facts::of(&bundle)));
     print(arguments.store.json, &Value::from(value), || {
-        lines.iter().map(|line| format!("{:<24} {}", line.key, line.value)).collect::<Vec<_>>().join("\n")
+        lines.iter().map(|line| format!("{:<24} {}", line.topic.to_string(), line.told)).collect::<Vec<_>>().join("\n")
     })
 }
 
@@ -713,19 +714,19 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 fn changes_json(changes: &[Change]) -> Value {
-    changes
-        .iter()
-        .map(|change| json!({"what": change.key, "before": change.before, "after": change.after}))
-        .collect::<Vec<_>>()
-        .into()
+    let side = |side: &Option<Told>| side.as_ref().map(Told::to_string);
+    let change = |change: &Change| json!({"what": change.topic.to_string(), "before": side(&change.before), "after": side(&change.after)});
+    changes.iter().map(change).collect::<Vec<_>>().into()
 }
 
 fn changes_text(changes: &[Change]) -> String {
-    let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "-".to_owned());
+    let side = |side: &Option<Told>| side.as_ref().map_or_else(|| "-".to_owned(), Told::to_string);
     if changes.is_empty() {
         return "nothing differs".to_owned();
     }
-    let line = |change: &Change| format!("  {:<24} {} -> {}", change.key, side(&change.before), side(&change.after));
+    let line = |change: &Change| {
+        format!("  {:<24} {} -> {}", change.topic.to_string(), side(&change.before), side(&change.after))
+    };
     changes.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 

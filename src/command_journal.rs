@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use lightbox::adapters::archive::{Archive, ArchiveError, Films, age_s};
 use lightbox::adapters::dicom::derived::{Derived, DerivedError, Shown};
 use lightbox::config::{ConfigError, Sending};
-use lightbox::domain::What;
+use lightbox::domain::{Language, What};
 use lightbox::record::{
     ExportError, Journal, JournalError, QueueState, Queued, Recorded, rfc3339, write_csv, write_fhir, write_json_lines,
 };
@@ -63,6 +63,9 @@ pub(crate) enum JournalCommand {
         #[arg(long, value_name = "MINUTES", default_value_t = 0, allow_negative_numbers = true,
             value_parser = clap::value_parser!(i32).range(-720..=840))]
         utc_offset_min: i32,
+        /// For dicom-sc: what the pictures speak: en, fr, es, pt, sw, vi, hi or ar
+        #[arg(long, value_name = "CODE", default_value = "en")]
+        language: Language,
     },
     /// Lists the objects that wait to be sent to the archive, and those that it refused for good
     Queue {
@@ -194,17 +197,22 @@ fn try_run(command: &JournalCommand) -> Result<ExitCode, Failure> {
             }
         }
         JournalCommand::Show { journal, sequence } => {
-            let row = Journal::open(&journal.journal)?.find(*sequence)?.ok_or(Failure::NoReading(*sequence))?;
+            let journal = Journal::open(&journal.journal)?;
+            let row = journal.find(*sequence)?.ok_or(Failure::NoReading(*sequence))?;
             show(&mut out, &row)?;
+            if let Some((map, _)) = journal.map_of(*sequence)? {
+                writeln!(out, "{:<16} {} × {} cells, as shown with the verdict", "map", map.width, map.height)?;
+            }
         }
         JournalCommand::Verify { journal, json } => return verify(&mut out, journal, *json),
-        JournalCommand::Export { journal, format, out: path, spool, utc_offset_min } => {
+        JournalCommand::Export { journal, format, out: path, spool, utc_offset_min, language } => {
             let journal = Journal::open(&journal.journal)?;
             match (path, format.dicom()) {
                 (None, Some(_)) => return Err(Failure::NoFolder),
                 (Some(folder), Some(what)) => {
                     let mut films = spool.as_deref().map(Films::in_spool);
-                    write_objects(&journal, folder, what, &mut films, utc_offset_min * 60, &mut out)?;
+                    let shown = Shown { utc_offset_s: utc_offset_min * 60, language: *language, ..Shown::default() };
+                    write_objects(&journal, folder, what, &mut films, shown, &mut out)?;
                 }
                 (None, None) => export(&journal, *format, &mut out)?,
                 (Some(path), None) => {
@@ -216,8 +224,16 @@ fn try_run(command: &JournalCommand) -> Result<ExitCode, Failure> {
             }
         }
         JournalCommand::Retain { journal, keep } => {
-            let removed = Journal::open(&journal.journal)?.retain(*keep)?;
+            let mut journal = Journal::open(&journal.journal)?;
+            let removed = journal.retain(*keep)?;
             writeln!(out, "{removed} taken out")?;
+            let newest = journal.newest(1)?.first().map_or(0, |row| row.sequence);
+            if let Some(first) = journal.queue(Some(QueueState::Waits))?.first()
+                && newest.saturating_sub(first.sequence).unsigned_abs() >= *keep
+            {
+                let sequence = first.sequence;
+                writeln!(out, "readings from {sequence} on stay: an object of {sequence} waits to be sent")?;
+            }
         }
         JournalCommand::Erase { journal, up_to, withdraw } => {
             let erased = Journal::open(&journal.journal)?.erase_identities(*up_to, *withdraw)?;
@@ -285,7 +301,7 @@ fn write_objects(
     folder: &Path,
     what: What,
     films: &mut Option<Films<'_>>,
-    utc_offset_s: i32,
+    shown: Shown<'_>,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let name = match what {
@@ -297,7 +313,8 @@ fn write_objects(
         let failed = |source| Failure::Write { path: path.clone(), source };
         let mut bytes = Vec::new();
         let film = films.as_mut().filter(|_| what == What::Capture).and_then(|films| films.of(&row));
-        Derived::of(&row, what, Shown { film: film.as_ref(), utc_offset_s })?.write_file(&mut bytes)?;
+        let map = if film.is_some() { journal.map_of(row.sequence)? } else { None };
+        Derived::of(&row, what, Shown { film: film.as_ref(), map: map.as_ref(), ..shown })?.write_file(&mut bytes)?;
         let mut file = File::create(&path).map_err(failed)?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
         Ok(writeln!(out, "{}", path.display())?)
@@ -311,13 +328,13 @@ fn send(out: &mut impl Write, config: &Path, failed: bool) -> Result<ExitCode, F
         let again = Journal::open(&sending.journal)?.queue_failed_again()?;
         writeln!(out, "{again} that were refused are sent once more")?;
     }
-    let archive = Archive::new(sending.archive, &sending.journal, &sending.spool, sending.utc_offset_s);
+    let archive = Archive::new(sending);
     let round = archive.send_all()?;
     let refused = archive.figures().failed;
     writeln!(out, "{} sent, {} wait, {refused} refused for good", round.sent, round.left)?;
     out.flush()?;
     if let Some(trouble) = round.trouble {
-        eprintln!("lightbox: archive: {trouble}");
+        eprintln!("lightbox: archive: {}", trouble.told);
     }
     Ok(if round.left == 0 && refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

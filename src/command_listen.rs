@@ -27,7 +27,6 @@ use lightbox::config::{self, Config, ModelsConfig, ReadConfig};
 use lightbox::domain::{Doubt, Verdict};
 use lightbox::engine::EngineOptions;
 use lightbox::models::{self, Device, Next, Serving, entry_of};
-use lightbox::pipeline::film;
 use lightbox::ports::Panel;
 use lightbox::record::Journal;
 
@@ -55,7 +54,9 @@ pub(crate) fn help() -> String {
 }
 
 pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
-    let Config { listener: peers, spool, read, folders, models, camera, archive } = Config::read(&arguments.config)?;
+    let config = Config::read(&arguments.config)?;
+    let sending = config.sending();
+    let Config { listener: peers, spool, read, folders, models, camera, archive } = config;
     if arguments.check {
         listener::check_files(&peers).map_err(ListenerError::from)?;
         archive::check_files(archive.as_ref()).map_err(ListenerError::from)?;
@@ -73,8 +74,7 @@ pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
     if let Err(short) = spool.check_space() {
         log::warn!("nothing will be taken: {short}");
     }
-    let journal = read.as_ref().and_then(|read| read.journal.clone());
-    let archive = archive.zip(journal).map(|(archive, journal)| Archive::new(archive, &journal, &folder, 0));
+    let archive = sending.map(Archive::new);
     let reader = read.map(|read| Reader::open(read, &models)).transpose()?;
     let ae_title = peers.ae_title.clone();
     let secured = if peers.tls.is_some() { " through TLS" } else { "" };
@@ -176,8 +176,7 @@ impl Reader {
         }
         self.take_confirmed();
         let start = Instant::now();
-        let acquired = self.wall.read_film(path, &Limits::default())?;
-        let acquired = if stored.is_photograph() { acquired.and_then(film::develop) } else { acquired };
+        let acquired = self.wall.read_object(path, &Limits::default())?.film;
         let decode = start.elapsed();
         let remarks = acquired.as_ref().map_or_else(|_| Vec::new(), |acquired| acquired.remarks.clone());
         let identity = acquired.as_ref().ok().and_then(|acquired| acquired.identity.clone());
@@ -187,7 +186,7 @@ impl Reader {
             && (!self.doubtful || journal.find_image(&name)?.is_none())
         {
             let kept = identity.filter(|_| self.keep_identity);
-            let entry = entry_of(stored, path, &screened.reading, remarks.clone(), kept, &self.serving.model);
+            let entry = entry_of(stored, path, &screened, remarks.clone(), kept, &self.serving.model);
             let wanted = archive.map_or(&[][..], |archive| archive.wanted(entry.identity.as_ref()));
             journal.append_to_send(&entry, wanted)?;
             if let Some(archive) = archive {

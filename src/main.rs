@@ -279,7 +279,7 @@ fn screen(arguments: &ScreenArguments) -> Result<(), Failure> {
         if let Some(journal) = &mut journal {
             // Before the verdict is shown: what was seen can be proved later.
             let image = sha256.map(|sha256| Image { sha256: Digest(sha256), reference: path.display().to_string() });
-            journal.append(&models::entry(Origin::File, image, &screened.reading, remarks.clone(), &model))?;
+            journal.append(&models::entry(Origin::File, image, &screened, remarks.clone(), &model))?;
         }
 
         let mut written = Vec::new();

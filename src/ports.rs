@@ -51,7 +51,7 @@ pub trait Panel {
 #[derive(Debug, thiserror::Error)]
 pub enum PanelError {
     /// The directory that the picture belongs in is not there.
-    #[error("cannot write {}: the directory {} does not exist", file.display(), directory.display())]
+    #[error("cannot write {}: the folder {} is not there, make it", file.display(), directory.display())]
     DirectoryMissing {
         /// The picture.
         file: PathBuf,

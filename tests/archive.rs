@@ -3,6 +3,10 @@
 
 #[path = "support/orthanc.rs"]
 mod orthanc;
+#[path = "support/rows.rs"]
+mod rows;
+#[path = "support/running.rs"]
+mod running;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,44 +14,24 @@ use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lightbox::adapters::archive::Archive;
 use lightbox::config::Sending;
-use lightbox::domain::{Identity, OperatingPoint, Reading, Reason, Rejection, What};
-use lightbox::record::{
-    Digest, Entry, Image, Journal, Model, Moment, Origin, QueueState, Queued, Recorded, Tried, sop_uid_of,
-};
+use lightbox::domain::{ArchiveTrouble, Identity, What};
+use lightbox::record::{Entry, Journal, QueueState, Queued, Recorded, Tried, sop_uid_of};
 use orthanc::{Orthanc, free_port};
+use rows::entry;
+use running::{PATIENCE, Running, lightbox, missing, put, small_picture, wait_until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_lightbox");
-/// For anything that has to happen.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 const SR: &str = "1.2.840.10008.5.1.4.1.1.88.33";
 const SC: &str = "1.2.840.10008.5.1.4.1.1.7";
 
-/// Says what is missing; under CI nothing may be.
-fn missing(what: &str) {
-    assert!(std::env::var_os("CI").is_none(), "{what} is missing: tests/run installs what it can");
-    eprintln!("not tested: {what} is missing");
-}
-
 fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-#[track_caller]
-fn wait_until(what: &str, log: impl Fn() -> String, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "never {what}:\n{}", log());
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// Numbers that look random, the same ones each time.
@@ -166,114 +150,30 @@ impl Place {
             .map_or(Vec::new(), |journal| journal.queue(Some(state)).expect("readable"))
     }
 
-    fn lightbox(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.args(arguments).env("RUST_LOG", "lightbox=debug").current_dir(env!("CARGO_MANIFEST_DIR"));
-        command.env_remove("LIGHTBOX_STORE").env_remove("LIGHTBOX_MODEL").env_remove("NOTIFY_SOCKET");
-        command
-    }
-
     fn send(&self, more: &[&str]) -> Output {
         let board = self.path("board.toml").display().to_string();
-        self.lightbox(&[&["journal", "send", "--config", &board], more].concat()).output().expect("the program")
+        lightbox(&[&["journal", "send", "--config", &board], more].concat()).output().expect("the program")
+    }
+
+    /// Sends once more; gives why something waits, as the panel would say it.
+    fn trouble(&self) -> Option<ArchiveTrouble> {
+        let sending = Sending::read(&self.path("board.toml")).expect("a board file");
+        let round = Archive::new(sending).send_all().expect("it is tried");
+        round.trouble.map(|trouble| trouble.kind)
     }
 
     fn run(&self) -> Running {
         let board = self.path("board.toml").display().to_string();
-        Running::start(self.lightbox(&["run", "--config", &board]))
+        Running::start(lightbox(&["run", "--config", &board]))
     }
 
-    /// A film that is there at once.
     fn put(&self, name: &str, bytes: &[u8]) {
-        let part = self.path("films").join(".part");
-        fs::write(&part, bytes).expect("written");
-        fs::rename(part, self.path("films").join(name)).expect("renamed");
+        put(&self.path("films"), name, bytes);
     }
 
     fn metrics(&self) -> String {
         fs::read_to_string(self.path("lightbox.prom")).unwrap_or_default()
     }
-}
-
-/// A running kiosk or listener; it is killed when it is dropped.
-struct Running {
-    process: Process,
-    log: Arc<Mutex<String>>,
-}
-
-impl Running {
-    fn start(mut command: Command) -> Self {
-        let mut process = Process(command.stderr(Stdio::piped()).spawn().expect("the program starts"));
-        let lines = BufReader::new(process.0.stderr.take().expect("a pipe")).lines();
-        let log = Arc::new(Mutex::new(String::new()));
-        let kept = Arc::clone(&log);
-        thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let mut log = kept.lock().expect("no panic");
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
-        Self { process, log }
-    }
-
-    fn log(&self) -> String {
-        self.log.lock().expect("no panic").clone()
-    }
-
-    #[track_caller]
-    fn wait_for(&self, text: &str) {
-        wait_until(text, || self.log(), || self.log().contains(text));
-    }
-
-    #[track_caller]
-    fn stop(&mut self) {
-        let asked = Command::new("kill").args(["-TERM", &self.process.0.id().to_string()]).status();
-        assert!(asked.expect("kill").success());
-        let ended = self.process.0.wait().expect("it has ended");
-        assert!(ended.success(), "{}", self.log());
-    }
-
-    fn kill(&mut self) {
-        self.process.0.kill().expect("it can be killed");
-        self.process.0.wait().expect("it has ended");
-    }
-}
-
-fn entry(number: i64) -> Entry {
-    Entry {
-        at: Moment { unix_ms: 1_770_000_000_000 + number, verified: false },
-        origin: Origin::Network,
-        image: Some(Image { sha256: Digest::of(&number.to_be_bytes()), reference: format!("film-{number}") }),
-        identity: Some(Identity {
-            patient_id: format!("patient {number}"),
-            study_uid: format!("1.2.{number}"),
-            series_uid: format!("1.2.{number}.1"),
-            sop_uid: format!("1.2.{number}.1.1"),
-            sop_class_uid: "1.2.840.10008.5.1.4.1.1.1".into(),
-            ..Identity::default()
-        }),
-        remarks: Vec::new(),
-        model: Model {
-            name: "m".into(),
-            version: "1.0.0".into(),
-            network_sha256: "ab".repeat(32),
-            manifest_sha256: "cd".repeat(32),
-        },
-        operating_point: OperatingPoint::new(0.1, 0.6, 0.4, 0.6).expect("in order"),
-        reading: Reading::rejected(Rejection::new(Reason::Blank, "x")),
-        software: "0.1.0".into(),
-        operator: None,
-    }
-}
-
-/// A small picture that is refused, different for each number.
-fn small_picture(number: u32) -> Vec<u8> {
-    let picture = image::GrayImage::from_fn(40, 40, |x, y| image::Luma([(x * 5 + y + number) as u8]));
-    let mut bytes = Vec::new();
-    picture.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png).expect("a picture");
-    bytes.extend(number.to_le_bytes());
-    bytes
 }
 
 fn chest_film() -> Vec<u8> {
@@ -290,9 +190,10 @@ fn what_waits_is_sent_once_the_archive_is_there_and_only_once() {
     assert!(told(&output).contains("0 sent, 10 wait, 0 refused for good\n"), "{}", told(&output));
     assert!(told(&output).contains("lightbox: archive: it cannot be connected to: "), "{}", told(&output));
     let journal = place.path("journal.db").display().to_string();
-    let listed = told(&place.lightbox(&["journal", "queue", "--journal", &journal]).output().unwrap());
+    let listed = told(&lightbox(&["journal", "queue", "--journal", &journal]).output().unwrap());
     assert_eq!(listed.matches("  waits   ").count(), 10, "{listed}");
     assert!(listed.contains("the archive was not reached 1 times: it cannot be connected to"), "{listed}");
+    assert_eq!(place.trouble(), Some(ArchiveTrouble::Unreachable));
 
     let archive = place.path("archive");
     let Some(_archive) = storescp(port, &archive, &[]) else { return missing("storescp (dcmtk)") };
@@ -301,7 +202,8 @@ fn what_waits_is_sent_once_the_archive_is_there_and_only_once() {
     assert!(told(&output).contains("10 sent, 0 wait, 0 refused for good\n"), "{}", told(&output));
     assert_eq!(stored(&archive), place.expected());
     assert!(told(&place.send(&[])).contains("0 sent, 0 wait"), "all was sent before");
-    let listed = place.lightbox(&["journal", "queue", "--journal", &journal, "--json", "--all"]).output().unwrap();
+    assert_eq!(place.trouble(), None);
+    let listed = lightbox(&["journal", "queue", "--journal", &journal, "--json", "--all"]).output().unwrap();
     let objects: Vec<Value> =
         told(&listed).lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
     assert_eq!(objects.len(), 10);
@@ -330,6 +232,7 @@ fn each_answer_of_the_archive_has_its_consequence() {
     let failed = place.queue(QueueState::Failed);
     assert_eq!((failed[0].status, failed[0].attempts), (Some(0xc123), 1));
     assert_eq!(failed[0].told.as_deref(), Some("status C123, cannot understand"));
+    assert_eq!(place.journal().queue_figures().expect("readable").again, 1);
     let waits = place.queue(QueueState::Waits);
     assert_eq!((waits[0].status, waits[0].attempts), (Some(0xa700), 1));
     assert_eq!((waits[1].status, waits[1].attempts), (None, 1));
@@ -353,6 +256,7 @@ fn each_answer_of_the_archive_has_its_consequence() {
     let output = place.send(&[]);
     assert!(told(&output).contains("0 sent, 20 wait, 0 refused"), "{}", told(&output));
     assert_eq!(place.queue(QueueState::Waits).iter().filter(|object| object.attempts > 0).count(), 3);
+    assert_eq!(place.trouble(), Some(ArchiveTrouble::NoRoom));
     drop(second);
 
     // One that takes no structured reports gets the pictures.
@@ -377,6 +281,7 @@ fn an_archive_that_does_not_know_this_device_is_told_apart_and_asked_again() {
     let output = place.send(&[]);
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     assert!(told(&output).contains("archive: it rejects the association "), "{}", told(&output));
+    assert_eq!(place.trouble(), Some(ArchiveTrouble::Rejected));
     assert_eq!(place.queue(QueueState::Waits).len(), 2);
     drop(refusing);
     let _archive = storescp(port, &archive, &[]);
@@ -394,7 +299,7 @@ fn killed_at_any_moment_the_sender_brings_every_object_into_orthanc_exactly_once
     let (mut cut, mut before) = (0, 0);
     for kill in 0..KILLS {
         place.write(1 + 4 * kill..5 + 4 * kill);
-        let mut command = place.lightbox(&["journal", "send", "--config", &board]);
+        let mut command = lightbox(&["journal", "send", "--config", &board]);
         let mut sender = Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts"));
         // Behind some object, and then anywhere on its way to the next.
         let wanted = before + draw.below(4) as usize;
@@ -460,7 +365,7 @@ fn killed_at_any_moment_the_kiosk_brings_every_reading_into_the_archive() {
     let mut kiosk = place.run();
     wait_until("all read", || kiosk.log(), || place.rows().len() == films as usize);
     wait_until("all sent", || kiosk.log(), || place.queue(QueueState::Waits).is_empty());
-    kiosk.stop();
+    assert!(kiosk.stop().success(), "{}", kiosk.log());
     assert_eq!(stored(&archive), place.expected());
     println!(
         "{KILLS} kills of the kiosk, {left} objects left by them in all, {} in the archive",
@@ -498,7 +403,7 @@ fn an_archive_that_is_away_at_first_gets_everything_later_and_the_figures_say_so
     // From now on at once.
     place.put("last.png", &small_picture(9));
     wait_until("sent", || kiosk.log(), || place.rows().len() == 4 && stored(&archive) == place.expected());
-    kiosk.stop();
+    assert!(kiosk.stop().success(), "{}", kiosk.log());
 }
 
 #[test]
@@ -533,7 +438,7 @@ fn an_archive_that_accepts_and_says_nothing_keeps_no_verdict_waiting() {
     assert_eq!(nothing.kind(), ErrorKind::WouldBlock, "{}", kiosk.log());
     assert!(silent.accept().is_err(), "it calls again while it waits");
     // Nor does it keep the program from ending.
-    kiosk.stop();
+    assert!(kiosk.stop().success(), "{}", kiosk.log());
     assert!(!kiosk.log().contains("did not end in time"), "{}", kiosk.log());
     assert_eq!(place.queue(QueueState::Waits).len(), 8);
 }
@@ -559,13 +464,13 @@ fn orthanc_has_report_and_capture_beside_the_film_that_a_listener_took_from_a_fo
     let config = place.path("listen.toml");
     fs::write(&config, text).expect("written");
     let config = config.display().to_string();
-    let mut listening = Running::start(place.lightbox(&["listen", "--config", &config]));
+    let mut listening = Running::start(lightbox(&["listen", "--config", &config]));
     place.put("chest.dcm", &chest_film());
     // One that belongs to no study is read and not sent.
     place.put("small.png", &small_picture(1));
     wait_until("read", || listening.log(), || place.rows().len() == 2);
     wait_until("sent", || listening.log(), || place.queue(QueueState::Sent).len() == 2);
-    listening.stop();
+    assert!(listening.stop().success(), "{}", listening.log());
     let series = orthanc.get(&format!("/studies/{}/series", film["ParentStudy"].as_str().unwrap()));
     let modalities: BTreeSet<_> =
         series.as_array().unwrap().iter().map(|series| series["MainDicomTags"]["Modality"].as_str().unwrap()).collect();
@@ -574,10 +479,10 @@ fn orthanc_has_report_and_capture_beside_the_film_that_a_listener_took_from_a_fo
     let lines = fs::read_to_string(place.path("readings.jsonl")).expect("a line for each");
     assert_eq!(lines.lines().count(), 2);
     // The same file serves the command line.
-    let output = place.lightbox(&["journal", "send", "--config", &config]).output().unwrap();
+    let output = lightbox(&["journal", "send", "--config", &config]).output().unwrap();
     assert!(output.status.success() && told(&output).contains("0 sent, 0 wait, 0 refused"), "{}", told(&output));
     let sending = Sending::read(Path::new(&config)).expect("it is one of the listener's");
-    let archive = Archive::new(sending.archive, &sending.journal, &sending.spool, sending.utc_offset_s);
+    let archive = Archive::new(sending);
     assert_eq!(archive.examine(), Ok(Vec::new()));
 }
 
@@ -612,6 +517,7 @@ fn the_archive_is_spoken_to_through_tls_and_has_to_prove_itself() {
     let Some(other) = secured("other") else { return missing("storescp (dcmtk)") };
     let output = place.send(&[]);
     assert!(told(&output).contains("archive: TLS: the peer's certificate is refused"), "{}", told(&output));
+    assert_eq!(place.trouble(), Some(ArchiveTrouble::Certificate));
     drop(other);
     let plain = storescp(port, &archive, &[]);
     let output = place.send(&[]);
@@ -644,7 +550,7 @@ fn readings_and_who_is_on_them_stay_until_their_objects_are_sent() {
 
     let path = place.path("journal.db").display().to_string();
     let erase = |more: &[&str]| {
-        place.lightbox(&[&["journal", "erase", "--journal", &path, "--up-to", "5"], more].concat()).output().unwrap()
+        lightbox(&[&["journal", "erase", "--journal", &path, "--up-to", "5"], more].concat()).output().unwrap()
     };
     let output = erase(&[]);
     assert_eq!(output.status.code(), Some(1));
@@ -660,6 +566,8 @@ fn readings_and_who_is_on_them_stay_until_their_objects_are_sent() {
     // What was erased is never sent under its old name.
     let mut journal = place.journal();
     assert_eq!((failed.len(), journal.queue_failed_again().unwrap()), (4, 0));
+    let figures = journal.queue_figures().unwrap();
+    assert_eq!((figures.failed, figures.again), (4, 0), "nobody has to see to what was withdrawn");
     assert!(journal.verify().unwrap().is_ok());
 }
 

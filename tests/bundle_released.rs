@@ -6,11 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use lightbox::bundle::figures::{Films, Measure};
 use lightbox::bundle::key_list::{BUILT_IN, KeyList, TrustError};
 use lightbox::bundle::release::open_bundle;
 use lightbox::bundle::summary::Facts;
 use lightbox::bundle::{self, Policy, VerifiedBundle};
+use lightbox::domain::{Films, Measure};
 use lightbox::engine::TractClassifier;
 use lightbox::self_test::self_test;
 use serde_json::Value;

@@ -130,7 +130,38 @@ fn a_changed_verdict_is_found() {
 #[test]
 fn a_row_that_was_taken_out_is_found() {
     check_tampered("DELETE FROM reading WHERE sequence = 2", 2, "it is missing");
-    check_tampered("DELETE FROM reading WHERE sequence = 1", 1, "it is missing");
+    let first = "DELETE FROM map WHERE sequence = 1; DELETE FROM reading WHERE sequence = 1";
+    check_tampered(first, 1, "it is missing");
+}
+
+#[test]
+fn a_map_that_was_changed_taken_away_or_added_is_found() {
+    let fault = "the map beside it is not the one that was written";
+    check_tampered("UPDATE map SET cells = zeroblob(length(cells)) WHERE sequence = 3", 3, fault);
+    check_tampered("DELETE FROM map WHERE sequence = 1", 1, fault);
+    check_tampered("INSERT INTO map SELECT 2, cells FROM map WHERE sequence = 1", 2, fault);
+}
+
+#[test]
+fn the_map_that_was_shown_is_kept_with_its_reading() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = journal_of_three(folder.path());
+    let journal = Journal::open(Path::new(&path)).expect("it opens");
+    let map_of = |sequence| journal.map_of(sequence).expect("readable");
+    let (map, window) = map_of(1).expect("the film was read");
+    assert!(map.values.len() == map.width * map.height && window.left < window.right);
+    assert_eq!((map_of(2), map_of(3)), (None, Some((map.clone(), window))), "the same film has the same map");
+    let shown = text(&lightbox(&["journal", "show", "--journal", &path, "1"]).stdout);
+    assert!(shown.contains(&format!("{} × {} cells", map.width, map.height)), "{shown}");
+    // What was changed since is not shown as what was seen then.
+    let tampered = Connection::open(&path).and_then(|c| c.execute("UPDATE map SET cells = zeroblob(28)", []));
+    assert_eq!(tampered.expect("tampered"), 2);
+    assert_eq!(map_of(1), None);
+    lightbox(&["journal", "retain", "--journal", &path, "--keep", "1"]);
+    let left: i64 = Connection::open(&path)
+        .and_then(|c| c.query_row("SELECT count(*) FROM map", [], |row| row.get(0)))
+        .expect("the database");
+    assert_eq!(left, 1, "a map goes with its reading");
 }
 
 #[test]
@@ -244,6 +275,15 @@ fn what_an_older_row_did_not_know_cannot_be_added_to_it() {
     drop(connection);
     let (sound, line) = verified(&path.display().to_string());
     assert!(!sound && line["sequence"] == 3, "{line}");
+    // Nor can it be given a map.
+    let path = old_journal(folder.path());
+    drop(Journal::open(&path).expect("it opens"));
+    let connection = Connection::open(&path).expect("the database");
+    connection.execute("INSERT INTO map VALUES (3, zeroblob(28))", []).expect("tampered");
+    drop(connection);
+    let (sound, line) = verified(&path.display().to_string());
+    let fault = "the map beside it is not the one that was written";
+    assert!(!sound && line["sequence"] == 3 && line["fault"] == fault, "{line}");
 }
 
 #[test]
@@ -252,7 +292,7 @@ fn a_newer_journal_is_not_touched() {
     let journal = journal_of_three(folder.path());
     Connection::open(&journal).and_then(|c| c.pragma_update(None, "user_version", 7)).expect("marked");
     let output = lightbox(&["journal", "list", "--journal", &journal]);
-    assert!(text(&output.stderr).contains("has form 7, this program knows up to 3"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("has form 7, this program knows up to 4"), "{}", text(&output.stderr));
 }
 
 #[test]

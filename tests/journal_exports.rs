@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use lightbox::adapters::file::{Limits, read_film};
-use lightbox::domain::{Doubt, Finding, OperatingPoint, Probabilities, Reading, Reason, Rejection, Verdict};
+use lightbox::domain::{
+    Doubt, Finding, OperatingPoint, Probabilities, Reading, Reason, Rejection, SaliencyMap, Verdict, Window,
+};
 use lightbox::record::{Digest, Entry, Identity, Image, Journal, Model, Moment, Origin};
 use orthanc::Orthanc;
 use serde_json::{Value, json};
@@ -49,6 +51,7 @@ fn entry(verdict: Verdict, logits: Option<[f32; 3]>, identity: Option<Identity>)
             probabilities: logits.map(|logits| Probabilities::from_logits(logits, 1.0).expect("numbers")),
             verdict,
         },
+        map: None,
         software: "0.1.0".to_owned(),
         operator: Some("MT 3".to_owned()),
     }
@@ -318,8 +321,16 @@ fn dciodvfy_finds_no_error_in_captures_and_reports() {
     }
 }
 
+/// How many points are coloured: those of signs, bars and maps.
+fn coloured(picture: &image::RgbImage) -> usize {
+    picture
+        .pixels()
+        .filter(|pixel| pixel.0.iter().max().zip(pixel.0.iter().min()).is_some_and(|(a, b)| a - b > 40))
+        .count()
+}
+
 #[test]
-fn a_capture_shows_the_film_where_the_spool_still_has_it() {
+fn a_capture_shows_film_and_map_where_the_spool_still_has_the_film_and_speaks_as_it_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let spool = folder.path().join("spool");
     fs::create_dir_all(spool.join("read")).unwrap();
@@ -328,31 +339,53 @@ fn a_capture_shows_the_film_where_the_spool_still_has_it() {
     fs::write(spool.join("read").join(&name), &bytes).unwrap();
     let path = folder.path().join("readings.db");
     let mut journal = Journal::open_or_create(&path).unwrap();
-    for sha256 in [Digest::of(&bytes), Digest::of(b"another film by now")] {
+    let values = (0..49).map(|cell| if cell % 7 > 3 { 1.0 } else { 0.0 }).collect();
+    let map =
+        Some((SaliencyMap { width: 7, height: 7, values }, Window { left: 0.0, top: 0.0, right: 1.0, bottom: 1.0 }));
+    let (ours, another) = (Digest::of(&bytes), Digest::of(b"another film by now"));
+    for (sha256, map) in [(ours, None), (another, map.clone()), (ours, map)] {
         let image = Some(Image { sha256, reference: name.clone() });
         journal
-            .append(&Entry { image, ..entry(Verdict::Found(Finding::Normal), Some([-2.0, -1.0, 4.0]), None) })
+            .append(&Entry { image, map, ..entry(Verdict::Found(Finding::Normal), Some([-2.0, -1.0, 4.0]), None) })
             .unwrap();
     }
     drop(journal);
-    let output = Command::new(env!("CARGO_BIN_EXE_lightbox"))
-        .args(["journal", "export", "--format", "dicom-sc", "--utc-offset-min=-210", "--journal"])
-        .arg(&path)
-        .arg("--spool")
-        .arg(&spool)
-        .arg("--out")
-        .arg(folder.path())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", told(&output));
-    for (number, with_film) in [(1, true), (2, false)] {
-        let file = folder.path().join(format!("capture-00000{number}.dcm"));
-        let Some(picture) = shown_by_dcmtk(&file) else { return missing("dcm2img or dcmj2pnm (dcmtk)") };
+    let exported = |language: &str| {
+        let out = folder.path().join(language);
+        fs::create_dir(&out).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_lightbox"))
+            .args(["journal", "export", "--format", "dicom-sc", "--utc-offset-min=-210", "--language", language])
+            .arg("--journal")
+            .arg(&path)
+            .arg("--spool")
+            .arg(&spool)
+            .arg("--out")
+            .arg(&out)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        [1, 2, 3].map(|number| out.join(format!("capture-00000{number}.dcm")))
+    };
+    let english = exported("en");
+    let mut pictures = Vec::new();
+    for (file, with_film) in english.iter().zip([true, false, true]) {
+        let Some(picture) = shown_by_dcmtk(file) else { return missing("dcm2img or dcmj2pnm (dcmtk)") };
         assert_eq!(greys(&picture) > 64, with_film, "{} greys", greys(&picture));
-        let dumped = told(&Command::new("dcmdump").arg("--print-all").arg(&file).output().unwrap());
+        let dumped = told(&Command::new("dcmdump").arg("--print-all").arg(file).output().unwrap());
         // A film may have a name in its pixels.
         assert!(dumped.contains(if with_film { "(0028,0301) CS [YES]" } else { "(0028,0301) CS [NO]" }), "{dumped}");
         assert!(dumped.contains("the time in it is UTC-03:30"), "{dumped}");
+        pictures.push(picture);
+    }
+    let [plain, without, mapped] = [0, 1, 2].map(|index| coloured(&pictures[index]));
+    assert!(mapped > plain + 1000, "{plain}, {without} and {mapped} coloured points: the map lies on the film");
+    // The object stays the same, whatever it speaks: its UID, and its text in English.
+    let uid = |file: &Path| told(&Command::new("dcmdump").args(["+P", "0008,0018"]).arg(file).output().unwrap());
+    for (file, other) in english.iter().zip(&exported("ar")) {
+        assert_eq!(uid(file), uid(other));
+        let words = told(&Command::new("dcmdump").args(["+P", "0020,4000"]).arg(other).output().unwrap());
+        assert!(words.contains("No pneumonia seen. Research device"), "{words}");
+        assert_ne!(shown_by_dcmtk(file), shown_by_dcmtk(other));
     }
 }
 

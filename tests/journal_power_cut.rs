@@ -4,6 +4,8 @@
 
 #[path = "support/cutting_vfs.rs"]
 mod cutting_vfs;
+#[path = "support/rows.rs"]
+mod rows;
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -14,10 +16,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use cutting_vfs::{Fault, Files, Left, Op, after_cut, boot, calls, files, say, trace};
-use lightbox::domain::{Identity, OperatingPoint, Reading, Reason, Rejection, What};
-use lightbox::record::{
-    Digest, Entry, Image, Journal, JournalError, Model, Moment, Origin, QueueState, Tried, sop_uid_of,
-};
+use lightbox::domain::What;
+use lightbox::record::{Entry, Journal, JournalError, QueueState, Tried, sop_uid_of};
 
 const JOURNAL: &str = "/device/journal.db";
 
@@ -28,32 +28,9 @@ fn open() -> Result<Journal, JournalError> {
     Journal::open_or_create(Path::new(JOURNAL))
 }
 
+/// So long that a row takes more than a page.
 fn entry(number: i64) -> Entry {
-    Entry {
-        at: Moment { unix_ms: 1_770_000_000_000 + number, verified: false },
-        origin: Origin::Network,
-        image: Some(Image { sha256: Digest::of(&number.to_be_bytes()), reference: format!("film-{number}") }),
-        identity: Some(Identity {
-            patient_id: format!("patient {number}"),
-            study_uid: format!("1.2.{number}"),
-            series_uid: format!("1.2.{number}.1"),
-            sop_uid: format!("1.2.{number}.1.1"),
-            sop_class_uid: "1.2.840.10008.5.1.4.1.1.1".into(),
-            ..Identity::default()
-        }),
-        // So long that a row takes more than a page.
-        remarks: vec!["a remark that repeats itself; ".repeat(160)],
-        model: Model {
-            name: "m".into(),
-            version: "1.0.0".into(),
-            network_sha256: "ab".repeat(32),
-            manifest_sha256: "cd".repeat(32),
-        },
-        operating_point: OperatingPoint::new(0.1, 0.6, 0.4, 0.6).expect("in order"),
-        reading: Reading::rejected(Rejection::new(Reason::Blank, "x")),
-        software: "0.1.0".into(),
-        operator: None,
-    }
+    Entry { remarks: vec!["a remark that repeats itself; ".repeat(160)], ..rows::entry(number) }
 }
 
 /// Something that the journal was asked for or has promised.
@@ -221,6 +198,7 @@ impl Expected {
         let mut journal = open().unwrap_or_else(|error| panic!("{}: {error}", told()));
         let sound = journal.verify().expect("readable").unwrap_or_else(|broken| panic!("{}: {broken}", told()));
         let queue = journal.queue(None).expect("readable");
+        let found_map = |sequence| journal.map_of(sequence).expect("readable");
         let mut there = BTreeSet::new();
         let mut rows_of_before = 0;
         journal
@@ -241,6 +219,8 @@ impl Expected {
                     let state = object.state.name();
                     assert!(states.contains(state), "{}: {what:?} of {number} {state}, {states:?}", told());
                 }
+                let map = found_map(row.sequence);
+                assert_eq!(map, Some(rows::map(number)), "{}", told());
                 let waits =
                     queue.iter().any(|object| object.sequence == row.sequence && object.state == QueueState::Waits);
                 match row.identity {

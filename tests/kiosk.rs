@@ -7,15 +7,16 @@ mod bench;
 mod bundles;
 #[path = "kiosk/camera.rs"]
 mod camera;
+#[path = "support/running.rs"]
+mod running;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,26 +25,8 @@ use lightbox::adapters::settings::Settings;
 use lightbox::domain::{Language, Reason, Rejection, Verdict};
 use lightbox::record::{Journal, Recorded};
 use lightbox::ui::theme;
+use running::{PATIENCE, PROGRAM, Running, lightbox, missing, put, small_picture, wait_until};
 use tempfile::TempDir;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_lightbox");
-/// For anything that has to happen.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Says what is missing; under CI nothing may be.
-fn missing(what: &str) {
-    assert!(std::env::var_os("CI").is_none(), "{what} is missing: tests/run installs what it can");
-    eprintln!("not tested: {what} is missing");
-}
-
-#[track_caller]
-fn wait_until(what: &str, log: impl Fn() -> String, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "never {what}:\n{}", log());
-        thread::sleep(Duration::from_millis(10));
-    }
-}
 
 /// A board file and all that it names.
 struct Place {
@@ -77,22 +60,15 @@ impl Place {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.args(["run", "--config"]).arg(self.path("board.toml")).env("RUST_LOG", "lightbox=debug");
-        command.env_remove("LIGHTBOX_STORE").env_remove("LIGHTBOX_MODEL").env_remove("NOTIFY_SOCKET");
-        command.current_dir(env!("CARGO_MANIFEST_DIR"));
-        command
+        lightbox(&["run", "--config", &self.path("board.toml").display().to_string()])
     }
 
     fn start(&self) -> Running {
         Running::start(self.command())
     }
 
-    /// A copy that is there at once.
     fn put(&self, name: &str, bytes: &[u8]) {
-        let part = self.path("films").join(".part");
-        fs::write(&part, bytes).expect("written");
-        fs::rename(part, self.path("films").join(name)).expect("renamed");
+        put(&self.path("films"), name, bytes);
     }
 
     fn put_chest_film(&self) {
@@ -147,66 +123,6 @@ impl Place {
     fn unread(&self) -> usize {
         fs::read_dir(self.path("spool/unread")).map_or(0, Iterator::count)
     }
-}
-
-/// A running kiosk; it is killed when it is dropped.
-struct Running {
-    child: Child,
-    log: Arc<Mutex<String>>,
-}
-
-impl Running {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
-        let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let log = Arc::new(Mutex::new(String::new()));
-        let kept = Arc::clone(&log);
-        thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let mut log = kept.lock().expect("no panic");
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
-        Self { child, log }
-    }
-
-    fn log(&self) -> String {
-        self.log.lock().expect("no panic").clone()
-    }
-
-    #[track_caller]
-    fn wait_for(&self, text: &str) {
-        wait_until(text, || self.log(), || self.log().contains(text));
-    }
-
-    fn stop(&mut self) -> ExitStatus {
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        assert!(asked.expect("kill").success());
-        self.child.wait().expect("it has ended")
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().expect("it can be killed");
-        self.child.wait().expect("it has ended");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A small picture that is refused, different for each number.
-fn small_picture(number: u32) -> Vec<u8> {
-    let picture = image::GrayImage::from_fn(40, 40, |x, y| image::Luma([(x * 5 + y + number) as u8]));
-    let mut bytes = Vec::new();
-    picture.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png).expect("a picture");
-    bytes.extend(number.to_le_bytes());
-    bytes
 }
 
 #[test]

@@ -78,7 +78,8 @@ fn everywhere() -> &'static [Laid] {
                     }
                     let unwell = match &screen {
                         Screen::Ready(view) => {
-                            view.health.iter().filter(|health| health.level() != Level::Good).count()
+                            let unwell = view.health.iter().filter(|health| health.level() != Level::Good);
+                            unwell.count() + usize::from(view.left_out.is_some())
                         }
                         _ => 0,
                     };
@@ -127,7 +128,7 @@ fn check_picture(name: &str, frame: &Frame) {
 fn every_screen_looks_like_its_golden_picture() {
     each_screen(&film(), |name, screen, keys| {
         // They differ in their words alone, which are laid out in every size and language.
-        if name.starts_with("aim-film-") {
+        if name.starts_with("aim-film-") || name.starts_with("ready-archive-") || name.starts_with("ready-left-out-l") {
             return;
         }
         let look = Look { keys, ..Look::default() };
@@ -307,11 +308,12 @@ fn arabic_changes_sides_but_never_those_of_the_film() {
 #[test]
 fn what_needs_attention_is_never_left_out() {
     for laid in everywhere().iter().filter(|laid| laid.name.starts_with("ready")) {
-        let band = laid.scene.size.height as i32 / 8;
-        let shown = laid.scene.items.iter().filter(|item| match item {
-            Item::Sign { sign: Sign::Attention | Sign::Fault, area, .. } => area.top_left.y > band,
-            _ => false,
+        let signs = laid.scene.items.iter().filter_map(|item| match item {
+            Item::Sign { sign, .. } => Some(*sign),
+            _ => None,
         });
+        // The first is that of the whole device.
+        let shown = signs.skip(1).filter(|sign| matches!(sign, Sign::Attention | Sign::Fault));
         assert_eq!(shown.count(), laid.unwell, "{}", laid.context());
     }
 }
@@ -328,7 +330,8 @@ fn the_chosen_line_of_a_list_is_always_seen() {
         for language in Language::ALL {
             for chosen in 0..rows.len() {
                 let look = Look { language, ..Look::default() };
-                let scene = Screen::Review(ReviewView { rows: &rows, chosen }).scene(Size::new(width, height), look);
+                let scene =
+                    Screen::Review(ReviewView { rows: Some(&rows), chosen }).scene(Size::new(width, height), look);
                 let marked = scene
                     .items
                     .iter()

@@ -2,6 +2,8 @@
 //! reason, and the next film is read.
 #![cfg(feature = "device")]
 
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +18,7 @@ use lightbox::adapters::content;
 use lightbox::adapters::file::{Limits, read_film};
 use lightbox::adapters::wall::{Allowance, Landlock, Wall, WallError};
 use lightbox::domain::Reason;
+use support::photograph::{Shot, photograph};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lightbox");
@@ -316,4 +319,26 @@ fn a_jpeg_that_its_decoder_shares_among_threads_comes_through() {
     let film = wall(|_| {}).read_film(&path, &Limits::default()).unwrap();
     assert_eq!(film, read_film(&path, &Limits::default()));
     assert!(film.is_ok(), "{film:?}");
+}
+
+#[test]
+fn a_photograph_in_the_spool_is_developed_and_one_without_a_film_is_handed_on_as_it_is() {
+    let folder = TempDir::new().expect("a folder");
+    let film = read_film(&fixture("chest-pa.dcm"), &Limits::default()).expect("a film").image;
+    let mut wall = wall(|_| {});
+    let mut read = |ending: &str, bytes: &[u8]| {
+        let path = folder.path().join(format!("0000000000000001-{0}-{0}.{ending}", "ab".repeat(16)));
+        fs::write(&path, bytes).expect("written");
+        wall.read_object(&path, &Limits::default()).expect("a decoder")
+    };
+    let careful = photograph(Some(&film), &Shot::careful(3), 3);
+    let developed = read("photo", &careful);
+    assert!(developed.photograph.is_none());
+    let developed = developed.film.expect("a film").image;
+    let plain = read("film", &careful).film.expect("a picture").image;
+    assert_eq!([plain.width(), plain.height()], Shot::careful(3).size, "what came from elsewhere is left as it is");
+    assert!(developed.width() < plain.width() && developed.height() < plain.height(), "the lamp beside it is cut off");
+    let empty = read("photo", &photograph(None, &Shot::careful(3), 3));
+    assert_eq!(empty.film.map_err(|rejection| rejection.reason).err(), Some(Reason::FilmNotFound));
+    assert!(empty.photograph.is_some(), "whoever took it sees what was wrong");
 }

@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -24,6 +25,7 @@ use sha2::{Digest, Sha256};
 use super::spool::{Kept, Spool, SpoolError};
 use super::{dicom, file, picture};
 use crate::config::FolderConfig;
+use crate::domain::Reason;
 
 /// Folders within folders that are looked into.
 const DEEPEST: usize = 16;
@@ -61,6 +63,24 @@ impl Stamp {
     }
 }
 
+/// A file that was left where it lay, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its name.
+    pub name: String,
+    /// Why it is none that can be read; `None` where the same content was taken before.
+    pub reason: Option<Reason>,
+}
+
+/// What became of a file that was looked at.
+#[derive(Debug)]
+enum Took {
+    /// It lies in the spool.
+    Film,
+    /// It stays where it is: for that reason, or because the same content was taken before.
+    Nothing(Option<Reason>),
+}
+
 /// What is known of a file.
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -76,6 +96,8 @@ struct Seen {
     state: State,
     /// The look that it was last seen in.
     look: u64,
+    /// Nobody has just put it there: it lay there when this source began to look.
+    old: bool,
 }
 
 /// Why a file was left for later.
@@ -100,6 +122,8 @@ pub struct FolderSource {
     watched: usize,
     /// The spool took nothing in this look: no more is tried.
     blocked: bool,
+    /// Who wants to know what is left where it lies.
+    told: Option<Sender<LeftOut>>,
 }
 
 impl FolderSource {
@@ -109,7 +133,24 @@ impl FolderSource {
         let inotify = inotify::init(flags).inspect_err(|error| {
             log::warn!("{}: changes are found by looking only: {error}", config.path.display());
         });
-        Self { config, seen: HashMap::new(), looks: 0, inotify: inotify.ok(), watched: 0, blocked: false }
+        Self { config, seen: HashMap::new(), looks: 0, inotify: inotify.ok(), watched: 0, blocked: false, told: None }
+    }
+
+    /// Tells of the files that somebody puts there and that are left where they lie; of a drive's other files nothing.
+    #[must_use]
+    pub fn telling(self, told: Sender<LeftOut>) -> Self {
+        Self { told: Some(told), ..self }
+    }
+
+    fn tell(&self, path: &Path, reason: Option<Reason>) {
+        if self.config.drives && reason == Some(Reason::UnknownFormat) {
+            return;
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(told) = &self.told {
+            // Nobody listens any more when the program ends.
+            let _ = told.send(LeftOut { name, reason });
+        }
     }
 
     /// Copies films into `spool` until `ending`.
@@ -210,14 +251,21 @@ impl FolderSource {
     fn look_at(&mut self, path: &Path, on_medium: bool, spool: &Spool) -> Option<Duration> {
         let stamp = Stamp::of(&fs::symlink_metadata(path).ok()?);
         let (settle, look) = (self.config.settle, self.looks);
-        let known = self.seen.get(path).filter(|seen| seen.stamp == stamp).map(|seen| seen.state);
-        let state = match known {
+        let known = self.seen.get(path).filter(|seen| seen.stamp == stamp);
+        let old = known.map_or(look == 1, |seen| seen.old);
+        let state = match known.map(|seen| seen.state) {
             None => State::Waits(Instant::now() + settle),
             Some(State::Done) => State::Done,
             Some(State::Waits(until)) if Instant::now() < until => State::Waits(until),
             Some(State::Waits(_)) if self.blocked => State::Waits(Instant::now() + RETRY),
             Some(State::Waits(_)) => match take(path, stamp, on_medium, self.config.drives, spool) {
-                Ok(()) => State::Done,
+                Ok(Took::Film) => State::Done,
+                Ok(Took::Nothing(reason)) => {
+                    if !old {
+                        self.tell(path, reason);
+                    }
+                    State::Done
+                }
                 Err(later) => {
                     log::warn!("{}: not taken yet: {later}", path.display());
                     self.blocked = matches!(later, Later::Spool(_));
@@ -225,7 +273,7 @@ impl FolderSource {
                 }
             },
         };
-        self.seen.insert(path.to_owned(), Seen { stamp, state, look });
+        self.seen.insert(path.to_owned(), Seen { stamp, state, look, old });
         match state {
             State::Done => None,
             State::Waits(until) => Some(until.saturating_duration_since(Instant::now())),
@@ -242,7 +290,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Copies one file into the spool, where it is a film and new.
-fn take(path: &Path, stamp: Stamp, on_medium: bool, from_drive: bool, spool: &Spool) -> Result<(), Later> {
+fn take(path: &Path, stamp: Stamp, on_medium: bool, from_drive: bool, spool: &Spool) -> Result<Took, Later> {
     let mut file = open(path)?;
     let about = file.metadata()?;
     if Stamp::of(&about) != stamp {
@@ -251,28 +299,36 @@ fn take(path: &Path, stamp: Stamp, on_medium: bool, from_drive: bool, spool: &Sp
     let most = file::Limits::default().file_bytes;
     if !about.is_file() || stamp.bytes == 0 || stamp.bytes > most {
         log::warn!("{}: not taken: {} bytes, expected a file of 1 to {most}", path.display(), stamp.bytes);
-        return Ok(());
+        return Ok(Took::Nothing(Some(match stamp.bytes {
+            _ if !about.is_file() => Reason::NotAFile,
+            0 => Reason::EmptyFile,
+            _ => Reason::FileTooLarge,
+        })));
     }
     let mut first = Vec::new();
     (&mut file).take(FIRST_BYTES).read_to_end(&mut first)?;
     if dicom::starts_at(&first).is_none() && (on_medium || picture::format_of(&first).is_none()) {
-        log::debug!("{}: not taken: no film by its first bytes", path.display());
-        return Ok(());
+        let level = if from_drive { log::Level::Debug } else { log::Level::Info };
+        log::log!(level, "{}: not taken: no film by its first bytes", path.display());
+        return Ok(Took::Nothing(Some(Reason::UnknownFormat)));
     }
     // Known contents are found without wearing out the spool's disk.
     if spool.has_file(&hash(open(path)?, stamp)?) {
         log::debug!("{}: not taken: its content was taken before", path.display());
-        return Ok(());
+        return Ok(Took::Nothing(None));
     }
     let mut incoming = if from_drive { spool.receive_from_drive()? } else { spool.receive_file()? };
     copy(open(path)?, stamp, |bytes| Ok(incoming.write(bytes)?))?;
     match incoming.keep_file()? {
         Kept::New(_) | Kept::Differing(_) => {
             log::info!("took {} ({} kB)", path.display(), stamp.bytes.div_ceil(1000));
+            Ok(Took::Film)
         }
-        Kept::Again => log::debug!("{}: its content was taken before", path.display()),
+        Kept::Again => {
+            log::debug!("{}: its content was taken before", path.display());
+            Ok(Took::Nothing(None))
+        }
     }
-    Ok(())
 }
 
 fn hash(file: File, stamp: Stamp) -> Result<Sha256, Later> {
@@ -389,6 +445,32 @@ mod tests {
         contents.sort();
         assert_eq!(contents, [dicom("a"), dicom("b"), PNG.to_vec()]);
         assert_eq!(place.looked_twice(), 0, "nothing is taken again");
+    }
+
+    #[test]
+    fn what_somebody_puts_there_and_is_left_there_is_told_once() {
+        let mut place = Place::new();
+        place.write("old.txt", b"Dear colleague");
+        place.write("film.dcm", &dicom("a"));
+        let (told, heard) = std::sync::mpsc::channel();
+        place.source = source(&place.path("")).telling(told);
+        assert_eq!(place.looked_twice(), 1);
+        assert_eq!(heard.try_iter().count(), 0, "of what lay there nobody wants to hear");
+        place.write("again.dcm", &dicom("a"));
+        place.write("empty.dcm", b"");
+        place.write("old.txt", b"Dear colleague, I forgot the film");
+        fs::File::create(place.path("large.dcm")).unwrap().set_len(file::Limits::default().file_bytes + 1).unwrap();
+        place.write("other.dcm", &dicom("b"));
+        assert_eq!((place.looked_twice(), place.looked_twice()), (2, 2));
+        let mut left: Vec<_> = heard.try_iter().map(|left| (left.name, left.reason)).collect();
+        left.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let expected = [
+            ("again.dcm", None),
+            ("empty.dcm", Some(Reason::EmptyFile)),
+            ("large.dcm", Some(Reason::FileTooLarge)),
+            ("old.txt", Some(Reason::UnknownFormat)),
+        ];
+        assert_eq!(left, expected.map(|(name, reason)| (name.to_owned(), reason)));
     }
 
     #[test]

@@ -109,6 +109,10 @@ impl PngSequence {
     pub fn open(folder: &Path, size: (u32, u32), keep: usize) -> Result<Self, PanelError> {
         let target = folder.display().to_string();
         let failed = |source| PanelError::Write { target: target.clone(), source };
+        if !folder.is_dir() {
+            let (file, directory) = (folder.join("screen-000001.png"), folder.to_owned());
+            return Err(PanelError::DirectoryMissing { file, directory });
+        }
         let mut written = 0;
         for entry in fs::read_dir(folder).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
@@ -177,7 +181,7 @@ mod tests {
         let path = directory.path().join("nowhere").join("screen.png");
         let error = PngPanel::new(&path, (3, 2)).show(&picture()).expect_err("no directory").to_string();
         let (file, parent) = (path.display(), path.parent().expect("a parent").display());
-        assert_eq!(error, format!("cannot write {file}: the directory {parent} does not exist"));
+        assert_eq!(error, format!("cannot write {file}: the folder {parent} is not there, make it"));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::AuditFigure;
+
 /// The form of `bundle.json`.
 const SCHEMA: u32 = 1;
 /// Most audit figures.
@@ -97,21 +99,6 @@ impl fmt::Display for ProgramVersion {
         let [major, minor, patch] = self.0;
         write!(f, "{major}.{minor}.{patch}")
     }
-}
-
-/// One figure of an audit, with its 95 % interval.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AuditFigure {
-    /// What was measured and on which films.
-    pub name: String,
-    /// From 0 to 1.
-    pub value: f64,
-    /// Lower end of the interval.
-    pub low: f64,
-    /// Upper end of the interval.
-    pub high: f64,
-    /// How many films it rests on.
-    pub films: u64,
 }
 
 /// What a bundle is beyond its model.

@@ -1,10 +1,8 @@
-//! A bundle in words, line by line, and what changes from one to the next; and the same as data, for a screen.
+//! What is to be known of a bundle, line by line, and what changes from one to the next.
 
-use super::contents::AuditFigure;
-use super::figures::Measure;
 use super::key_list::Role;
 use super::verified::VerifiedBundle;
-use crate::domain::LungLocator;
+use crate::domain::{AuditFigure, Change, LungLocator, Measure, Told, Topic};
 
 /// What a technician has to know before installing a bundle.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,85 +57,66 @@ impl Facts {
 }
 
 /// One line of a summary.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// What it is about; the same in every summary.
-    pub key: String,
-    /// In words.
-    pub value: String,
-}
-
-/// One thing that differs between two bundles.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// What it is about.
-    pub key: String,
-    /// `None` where it was not there.
-    pub before: Option<String>,
-    /// `None` where it is gone.
-    pub after: Option<String>,
+    /// What it is about; no two lines of a summary are about the same.
+    pub topic: Topic,
+    /// What it says.
+    pub told: Told,
 }
 
 /// What a technician has to know before installing `bundle`.
 pub fn summarise(bundle: &VerifiedBundle) -> Vec<Line> {
     let (contents, manifest) = (bundle.contents(), bundle.manifest());
-    let (rule, input) = (&manifest.rule, &manifest.input);
+    let rule = &manifest.rule;
     let point = &rule.operating_point;
     let mut lines = Vec::new();
-    let mut line = |key: &str, value: String| lines.push(Line { key: key.to_owned(), value });
-    line("model", format!("{} {}", manifest.name, manifest.version));
-    line("bundle version", contents.bundle_version.to_string());
-    line("bundle sha256", bundle.sha256().to_owned());
-    line("minimum program", contents.minimum_program.to_string());
+    let mut line = |topic, told| lines.push(Line { topic, told });
+    line(Topic::Model, Told::Text(format!("{} {}", manifest.name, manifest.version)));
+    line(Topic::BundleVersion, Told::Count(contents.bundle_version));
+    line(Topic::BundleDigest, Told::Digest(bundle.sha256().to_owned()));
+    line(Topic::MinimumProgram, Told::Text(contents.minimum_program.to_string()));
     for signer in bundle.signers() {
-        let revoked = if signer.revoked { ", revoked since" } else { "" };
-        line(&format!("signed by {}", signer.id), format!("{} ({} key{revoked})", signer.name, signer.role));
+        let told = Told::Signer { name: signer.name.clone(), role: signer.role.name(), revoked: signer.revoked };
+        line(Topic::Signature(signer.id.to_string()), told);
     }
-    line("network sha256", bundle.network_sha256().to_owned());
-    let shape = input.shape();
-    line("input", format!("{shape:?}, {:?}, {:?}, border {}", input.fit(), input.grey_scale(), input.border()));
-    line("temperature", rule.temperature.to_string());
-    line("rule_out", point.rule_out().get().to_string());
-    line("rule_in", point.rule_in().get().to_string());
-    line("pneumonia_below", point.pneumonia_below().get().to_string());
-    line("normal_above", point.normal_above().get().to_string());
-    let limit = rule.novelty.as_ref().map_or_else(|| "none".to_owned(), |novelty| novelty.limit().to_string());
-    line("novelty limit", limit);
-    line("finds the lungs", if rule.lungs.is_some() { "yes" } else { "no" }.to_owned());
+    line(Topic::NetworkDigest, Told::Digest(bundle.network_sha256().to_owned()));
+    line(Topic::Input, Told::Input(manifest.input.clone()));
+    line(Topic::Temperature, Told::Number(rule.temperature));
+    line(Topic::RuleOut, Told::Share(point.rule_out().get()));
+    line(Topic::RuleIn, Told::Share(point.rule_in().get()));
+    line(Topic::PneumoniaBelow, Told::Share(point.pneumonia_below().get()));
+    line(Topic::NormalAbove, Told::Share(point.normal_above().get()));
+    let limit = rule.novelty.as_ref().map_or(Told::Nothing, |novelty| Told::Number(novelty.limit()));
+    line(Topic::NoveltyLimit, limit);
+    line(Topic::FindsLungs, Told::Is(rule.lungs.is_some()));
     let margin = rule.lungs.as_ref().and_then(LungLocator::margin);
-    line("judges", margin.map_or_else(|| "the film".to_owned(), |margin| format!("the lungs, margin {margin}")));
-    line("golden films", bundle.golden().films.len().to_string());
+    line(Topic::Judges, margin.map_or(Told::Film, |margin| Told::Lungs { margin }));
+    line(Topic::GoldenFilms, Told::Count(bundle.golden().films.len() as u64));
     if contents.audit.is_empty() {
-        line("audit", "none".to_owned());
+        line(Topic::Audit, Told::Nothing);
     }
     for figure in &contents.audit {
-        line(&format!("audit: {}", figure.name), words(figure));
+        line(Topic::Figure(figure.name.clone()), Told::Figure(figure.clone()));
     }
     lines
 }
 
-/// Shares in percent, areas under a curve as they are.
-fn words(figure: &AuditFigure) -> String {
-    let AuditFigure { value, low, high, films, .. } = figure;
-    if figure.measure().is_some_and(Measure::is_area) {
-        return format!("{value:.3} ({low:.3} to {high:.3}) on {films} films");
-    }
-    let [value, low, high] = [value, low, high].map(|share| share * 100.0);
-    format!("{value:.1} % ({low:.1} to {high:.1}) on {films} films")
-}
-
 /// What differs between two summaries, in the order of the second, then what is gone.
 pub fn diff(before: &[Line], after: &[Line]) -> Vec<Change> {
-    let value = |lines: &[Line], key: &str| lines.iter().find(|line| line.key == key).map(|line| line.value.clone());
+    let told = |lines: &[Line], topic: &Topic| {
+        let line = lines.iter().find(|line| line.topic == *topic);
+        line.map(|line| line.told.clone())
+    };
     let mut changes = Vec::new();
     for line in after {
-        let was = value(before, &line.key);
-        if was.as_ref() != Some(&line.value) {
-            changes.push(Change { key: line.key.clone(), before: was, after: Some(line.value.clone()) });
+        let was = told(before, &line.topic);
+        if was.as_ref() != Some(&line.told) {
+            changes.push(Change { topic: line.topic.clone(), before: was, after: Some(line.told.clone()) });
         }
     }
-    for line in before.iter().filter(|line| value(after, &line.key).is_none()) {
-        changes.push(Change { key: line.key.clone(), before: Some(line.value.clone()), after: None });
+    for line in before.iter().filter(|line| told(after, &line.topic).is_none()) {
+        changes.push(Change { topic: line.topic.clone(), before: Some(line.told.clone()), after: None });
     }
     changes
 }
@@ -148,15 +127,19 @@ mod tests {
 
     #[test]
     fn a_diff_has_what_changed_what_came_and_what_is_gone_and_nothing_else() {
-        let line = |key: &str, value: &str| Line { key: key.to_owned(), value: value.to_owned() };
-        let before = [line("a", "1"), line("b", "2"), line("c", "3")];
-        let after = [line("a", "1"), line("b", "5"), line("d", "4")];
-        let change = |key: &str, before: Option<&str>, after: Option<&str>| Change {
-            key: key.to_owned(),
-            before: before.map(str::to_owned),
-            after: after.map(str::to_owned),
+        let line = |topic, count| Line { topic, told: Told::Count(count) };
+        let before = [line(Topic::Model, 1), line(Topic::Judges, 2), line(Topic::Audit, 3)];
+        let after = [line(Topic::Model, 1), line(Topic::Judges, 5), line(Topic::GoldenFilms, 4)];
+        let change = |topic, before: Option<u64>, after: Option<u64>| Change {
+            topic,
+            before: before.map(Told::Count),
+            after: after.map(Told::Count),
         };
-        let expected = [change("b", Some("2"), Some("5")), change("d", None, Some("4")), change("c", Some("3"), None)];
+        let expected = [
+            change(Topic::Judges, Some(2), Some(5)),
+            change(Topic::GoldenFilms, None, Some(4)),
+            change(Topic::Audit, Some(3), None),
+        ];
         assert_eq!(diff(&before, &after), expected);
         assert_eq!(diff(&after, &after), []);
     }

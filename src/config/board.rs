@@ -14,7 +14,7 @@ use super::devices::{DeviceTables, Devices, PanelConfig};
 use super::models::ModelsTable;
 use super::{
     ArchiveConfig, CameraConfig, Check, ConfigError, FolderConfig, FolderTable, LimitsTable, ListenerConfig,
-    ListenerTable, ModelsConfig, SpoolConfig, SpoolTable,
+    ListenerTable, ModelsConfig, Sending, SpoolConfig, SpoolTable,
 };
 use crate::domain::Language;
 
@@ -229,6 +229,13 @@ impl Board {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
+    }
+
+    /// What is sent, where anything is.
+    pub fn sending(&self) -> Option<Sending> {
+        let (journal, spool) = (self.journal.file.clone(), self.spool.folder.clone());
+        let Site { utc_offset_s, language, .. } = self.site;
+        Some(Sending { archive: self.archive.clone()?, journal, spool, utc_offset_s, language })
     }
 
     /// Checks `text`, which was read from `path`.

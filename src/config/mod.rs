@@ -34,6 +34,8 @@ pub use self::devices::{
 pub use self::models::ModelsConfig;
 pub use self::tls::TlsConfig;
 use crate::domain::AeTitle;
+#[cfg(feature = "device")]
+use crate::domain::Language;
 use archive::{ArchiveTable, archive_example};
 use camera::CameraTable;
 use models::ModelsTable;
@@ -429,6 +431,19 @@ pub struct Sending {
     pub spool: PathBuf,
     /// What the place's time is ahead of UTC, in seconds.
     pub utc_offset_s: i32,
+    /// What captures speak: the site's language, whatever the panel speaks just now.
+    pub language: Language,
+}
+
+#[cfg(feature = "device")]
+impl Config {
+    /// What is sent, where anything is; captures speak English, as nobody looks at a panel.
+    pub fn sending(&self) -> Option<Sending> {
+        let archive = self.archive.clone()?;
+        let journal = self.read.as_ref()?.journal.clone()?;
+        let (spool, language) = (self.spool.folder.clone(), Language::default());
+        Some(Sending { archive, journal, spool, utc_offset_s: 0, language })
+    }
 }
 
 #[cfg(feature = "device")]
@@ -441,17 +456,8 @@ impl Sending {
         let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         // Only a board has a panel. What is no TOML at all is told by whoever reads all of it.
         let is_board = text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("panel"));
-        let (archive, journal, spool, utc_offset_s) = if is_board {
-            let board = Board::read(path)?;
-            (board.archive, Some(board.journal.file), board.spool.folder, board.site.utc_offset_s)
-        } else {
-            let config = Config::parse(&text, path)?;
-            (config.archive, config.read.and_then(|read| read.journal), config.spool.folder, 0)
-        };
-        let (Some(archive), Some(journal)) = (archive, journal) else {
-            return Err(Check { path }.refused("pacs", "missing", "the table [pacs]: where readings are sent"));
-        };
-        Ok(Self { archive, journal, spool, utc_offset_s })
+        let sending = if is_board { Board::read(path)?.sending() } else { Config::parse(&text, path)?.sending() };
+        sending.ok_or_else(|| Check { path }.refused("pacs", "missing", "the table [pacs]: where readings are sent"))
     }
 }
 

@@ -3,8 +3,7 @@
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Luma};
 
-use crate::app::Screened;
-use crate::domain::{GreyImage, Identity, OperatingPoint, Reading, SaliencyMap, Verdict, Window};
+use crate::domain::{Acquired, GreyImage, Identity, OperatingPoint, Reading, SaliencyMap, Verdict, Window};
 use crate::record::{Recorded, reading_of};
 
 /// One reading.
@@ -32,10 +31,8 @@ pub(super) struct Picture {
 
 impl Picture {
     /// The film of a reading, at most `longest` pixels wide and high: whole films of many cases would fill the memory.
-    pub(super) fn of(screened: Screened, longest: u32) -> Option<Self> {
-        let acquired = screened.picture?;
-        let image = shrunk(acquired.image, longest);
-        Some(Self { image, pixel_aspect: acquired.pixel_aspect, saliency: screened.saliency })
+    pub(super) fn of(film: Acquired, saliency: Option<(SaliencyMap, Window)>, longest: u32) -> Self {
+        Self { image: shrunk(film.image, longest), pixel_aspect: film.pixel_aspect, saliency }
     }
 }
 

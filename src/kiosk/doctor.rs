@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::adapters::archive::Archive;
 use crate::adapters::file::Limits;
 use crate::adapters::wall::Wall;
 use crate::adapters::{camera, clock, devices, hardware};
@@ -124,7 +125,7 @@ pub fn examine(board: &Board, threads: usize) -> Vec<Finding> {
 
 /// Whether the archive takes what it is sent; nothing is sent.
 fn archive(board: &Board) -> Vec<Finding> {
-    let (Some(archive), Some(config)) = (super::archive_of(board), &board.archive) else { return Vec::new() };
+    let (Some(archive), Some(config)) = (board.sending().map(Archive::new), &board.archive) else { return Vec::new() };
     let called = format!("{} at {}", config.called, config.address);
     let reached = match archive.examine() {
         Ok(refused) if refused.is_empty() => good("archive", format!("{called} takes what it is sent")),
@@ -138,9 +139,9 @@ fn archive(board: &Board) -> Vec<Finding> {
         }
     };
     let queue = Journal::open(&board.journal.file).and_then(|journal| journal.queue_figures()).ok();
-    let queue = queue.filter(|figures| figures.failed > 0).map(|figures| {
+    let queue = queue.filter(|figures| figures.again > 0).map(|figures| {
         let advice = "see `lightbox journal queue`; once the archive was put right, `lightbox journal send --failed`";
-        bad("archive", Severity::Attention, format!("it refused {} objects for good", figures.failed), advice)
+        bad("archive", Severity::Attention, format!("it refused {} objects for good", figures.again), advice)
     });
     std::iter::once(reached).chain(queue).collect()
 }

@@ -47,16 +47,17 @@ use self::state::{Action, Event, Kiosk, Part, State, Step, Timing, Update, trans
 use self::update::{Refusal, UpdateNews};
 use crate::adapters::archive::Archive;
 use crate::adapters::durable::{Lasting, replace};
-use crate::adapters::folders::FolderSource;
+use crate::adapters::folders::{FolderSource, LeftOut};
 use crate::adapters::hardware::{self, Room, Throttling};
 use crate::adapters::listener::Listener;
 use crate::adapters::settings::Settings;
 use crate::adapters::spool::{ComingIn, Spool};
 use crate::adapters::{clock, devices, signals, supervisor};
 use crate::config::{Board, LampConfig};
-use crate::domain::{Key, Light};
+use crate::domain::{ArchiveTrouble, Key, Light};
 use crate::models::{Device, Installed, Offer};
 use crate::ports::{Lamp, Watchdog};
+use crate::record::QueueFigures;
 use crate::ui::ReadingStep;
 
 pub use self::doctor::{Finding, Severity, examine, missing_devices};
@@ -71,6 +72,8 @@ const GRACE: Duration = Duration::from_secs(15);
 const REOPEN: Duration = Duration::from_secs(10);
 /// A film is kept no larger than this before the panel has said its size.
 const LONGEST_SIDE: u32 = 1280;
+/// How long the ready screen speaks of a file that was left where it lay.
+const LEFT_OUT: Duration = Duration::from_secs(120);
 /// How often keys are asked before it is looked whether the program is to end.
 const KEYS: Duration = Duration::from_millis(500);
 
@@ -166,7 +169,7 @@ pub fn run(board: Board, threads: usize) -> Result<(), KioskError> {
     let (orders, taken) = mpsc::channel();
     let shared = Arc::new(Shared {
         device: Device::new(&board.models),
-        archive: archive_of(&board),
+        archive: board.sending().map(Archive::new),
         threads: board.threads.unwrap_or(threads),
         mailbox: Mailbox::new(),
         shutter: Shutter::default(),
@@ -216,13 +219,7 @@ pub fn run(board: Board, threads: usize) -> Result<(), KioskError> {
     ended.map_err(|fault| KioskError::Fault(words_of(fault.as_ref())))
 }
 
-/// What sends readings to the archive, where there is one.
-fn archive_of(board: &Board) -> Option<Archive> {
-    let config = board.archive.clone()?;
-    Some(Archive::new(config, &board.journal.file, &board.spool.folder, board.site.utc_offset_s))
-}
-
-/// Its thread. It is no part of the device that the panel speaks of: what waits is sent later.
+/// The thread that sends readings to the archive. It is no part that can fail: what waits is sent later, and the panel says so.
 fn send_to_archive(shared: &Shared) {
     let Some(archive) = &shared.archive else { return };
     let failed = |why: String| log::error!("archive: {why}; started again");
@@ -284,6 +281,8 @@ struct Vitals {
     throttling: Option<Throttling>,
     room: Option<Room>,
     clock_verified: bool,
+    /// What waits for the archive; `None` where there is none.
+    archive: Option<(QueueFigures, Option<ArchiveTrouble>)>,
 }
 
 /// What the screen of an update is about.
@@ -319,7 +318,8 @@ struct Desk {
     step: ReadingStep,
     /// Cases that are shown or wait to be.
     cases: BTreeMap<i64, Case>,
-    listed: Vec<Case>,
+    /// Those of the review; `None` until they are fetched.
+    listed: Option<Vec<Case>>,
     opened: Option<Case>,
     model: Option<ModelInfo>,
     self_test_failed: bool,
@@ -329,6 +329,10 @@ struct Desk {
     /// Name and version of the model that the update is about.
     update_of: (String, String),
     failing: HashMap<(Part, usize), (String, i64)>,
+    /// What folders leave where it lies.
+    left_out: (Sender<LeftOut>, Receiver<LeftOut>),
+    /// The last of it, and when that was.
+    last_left: Option<(LeftOut, Instant)>,
     journal_sound: bool,
     rows: i64,
     vitals: Vitals,
@@ -365,7 +369,7 @@ impl Desk {
             coming_in: ComingIn::default(),
             step: ReadingStep::Decode,
             cases: BTreeMap::new(),
-            listed: Vec::new(),
+            listed: None,
             opened: None,
             model: None,
             self_test_failed: false,
@@ -374,6 +378,8 @@ impl Desk {
             update_at: UpdateAt::None,
             update_of: (String::new(), String::new()),
             failing: HashMap::new(),
+            left_out: mpsc::channel(),
+            last_left: None,
             journal_sound: true,
             rows: 0,
             vitals: Vitals::default(),
@@ -454,7 +460,7 @@ impl Desk {
         let unseen = &self.kiosk.unseen;
         self.cases.retain(|case, _| shown == Some(*case) || unseen.iter().any(|waiting| waiting.case == *case));
         if !matches!(self.kiosk.state, State::Review(_)) {
-            (self.listed, self.opened) = (Vec::new(), None);
+            (self.listed, self.opened) = (None, None);
         }
     }
 
@@ -465,7 +471,7 @@ impl Desk {
             Action::Shoot => self.shared.shutter.shoot(),
             Action::Reopen => self.shared.shutter.reopen(),
             Action::List => self.order(Order::List),
-            Action::Open { at } => match self.listed.get(at) {
+            Action::Open { at } => match self.listed.as_ref().and_then(|listed| listed.get(at)) {
                 Some(case) => self.order(Order::Open(case.row.sequence)),
                 None => self.happen(Event::NotOpened),
             },
@@ -510,7 +516,7 @@ impl Desk {
             }
             News::Rows(rows) => {
                 self.rows = rows;
-                self.redraw.now();
+                self.redraw_ready();
             }
             News::Model(model) => self.hear_of_model(model),
             News::Confirmed => {
@@ -539,13 +545,15 @@ impl Desk {
                 let photographed = case.row.origin == "camera";
                 let event = Event::Read { case: case.row.sequence, refused: case.refused(), photographed };
                 self.rows = self.rows.max(case.row.sequence);
+                self.last_left = None;
                 self.cases.insert(case.row.sequence, *case);
                 self.happen(event);
             }
             News::Listed(cases) => {
-                self.listed = cases;
+                let of = cases.len();
+                self.listed = Some(cases);
                 self.redraw.now();
-                self.happen(Event::Listed { of: self.listed.len() });
+                self.happen(Event::Listed { of });
             }
             News::Opened(case) => {
                 let event = match &case {
@@ -625,7 +633,7 @@ impl Desk {
             }));
         }
         for (index, config) in self.shared.board.folders.clone().into_iter().enumerate() {
-            let spool = Arc::clone(&spool);
+            let (spool, told) = (Arc::clone(&spool), self.left_out.0.clone());
             started.push(self.crew.start("folder", move |shared| {
                 let failed = |why: String| {
                     log::error!("{}: {why}; looked at again", config.path.display());
@@ -633,7 +641,7 @@ impl Desk {
                 };
                 keep_running(&shared.ending, BackOff::default(), failed, || {
                     shared.part(Part::Folders, index, Ok(()));
-                    FolderSource::new(config.clone()).take_until(&spool, &shared.ending);
+                    FolderSource::new(config.clone()).telling(told.clone()).take_until(&spool, &shared.ending);
                     Ok(())
                 });
             }));
@@ -750,6 +758,14 @@ impl Desk {
             self.awaited = None;
             self.happen(Event::Settled);
         }
+        if let Some(left) = self.left_out.1.try_iter().last() {
+            self.last_left = Some((left, now));
+            self.redraw_ready();
+            self.happen(Event::LeftOut);
+        }
+        if self.last_left.take_if(|(_, since)| now.duration_since(*since) >= LEFT_OUT).is_some() {
+            self.redraw_ready();
+        }
         if now >= self.next_health {
             self.next_health = now + HEALTH;
             self.look_after();
@@ -768,6 +784,13 @@ impl Desk {
         }
     }
 
+    /// What the ready screen alone shows has changed.
+    fn redraw_ready(&mut self) {
+        if self.kiosk.state == State::Ready {
+            self.redraw.now();
+        }
+    }
+
     /// Asks the board how it is.
     fn look_after(&mut self) {
         let (unix_ms, clock_verified) = clock::now();
@@ -779,12 +802,13 @@ impl Desk {
             // So that not every byte draws the screen anew.
             room: room.map(|room| Room { free: room.free / 100_000_000 * 100_000_000, ..room }),
             clock_verified,
+            archive: self.shared.archive.as_ref().map(|archive| (archive.figures(), archive.trouble())),
         };
         (self.metrics.temperature, self.metrics.free) = (temperature, room.map(|room| room.free));
         self.metrics.clock_verified = clock_verified;
         let minute = unix_ms.div_euclid(60_000);
         if vitals != self.vitals || minute != self.minute {
-            self.redraw.now();
+            self.redraw_ready();
         }
         (self.vitals, self.minute) = (vitals, minute);
         if let Some(spool) = &self.spool {

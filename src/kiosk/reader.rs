@@ -19,13 +19,12 @@ use super::state::{Part, Step};
 use super::{ModelInfo, News, Shared};
 use crate::adapters::content;
 use crate::adapters::file::Limits;
-use crate::adapters::spool::{Reserve, Spool, Stored, is_photograph};
-use crate::adapters::wall::{Allowance, Wall};
+use crate::adapters::spool::{Reserve, Spool, Stored};
+use crate::adapters::wall::{Allowance, Developed, Wall};
 use crate::app::{self, Screened};
-use crate::domain::{Acquired, Doubt, Identity, Reading, Rejection, Verdict};
+use crate::domain::{Doubt, Identity, Reading, Verdict};
 use crate::engine::EngineOptions;
 use crate::models::{self, Next, Serving, entry_of};
-use crate::pipeline::film;
 use crate::record::{Digest, Entry, Journal, Recorded};
 use crate::ui::ReadingStep;
 
@@ -297,18 +296,20 @@ impl Reader {
         let (screened, remarks, identity) = if self.faults == (self.at, MOST_FAULTS) {
             (given_up(), vec!["the program could not read it".to_owned()], None)
         } else {
-            let acquired = wall.read_film(path, &Limits::default()).map_err(|error| broken(Part::Reader)(&error))?;
-            let (acquired, photograph) = developed(acquired, stored.is_photograph());
+            let read = wall.read_object(path, &Limits::default()).map_err(|error| broken(Part::Reader)(&error))?;
+            let Developed { film: acquired, photograph } = read;
             let remarks = acquired.as_ref().map_or_else(|_| Vec::new(), |acquired| acquired.remarks.clone());
             let identity = acquired.as_ref().ok().and_then(|acquired| acquired.identity.clone());
             self.shared.tell(News::Reading(ReadingStep::Infer));
             let screened = app::screen(acquired, serving.model.manifest(), &mut serving.classifier);
-            (with_photograph(screened, photograph), remarks, identity)
+            // Whoever took a photograph without a film sees what was wrong.
+            let picture = screened.picture.or(photograph);
+            (Screened { picture, ..screened }, remarks, identity)
         };
         self.shared.tell(News::Reading(ReadingStep::Record));
         let site = &self.shared.board.site;
         let kept = identity.clone().filter(|_| site.keep_identity);
-        let entry = entry_of(stored, path, &screened.reading, remarks, kept, &serving.model);
+        let entry = entry_of(stored, path, &screened, remarks, kept, &serving.model);
         let archive = self.shared.archive.as_ref();
         let wanted = archive.map_or(&[][..], |archive| archive.wanted(entry.identity.as_ref()));
         let row = journal.append_to_send(&entry, wanted).map_err(|error| broken(Part::Journal)(&error))?;
@@ -397,7 +398,7 @@ impl Reader {
         row.map_or(Ok(None), |row| self.with_film(row))
     }
 
-    /// A row with its film, where that still lies in the spool; with the map where the same model says the same again.
+    /// A row with its film, where that still lies in the spool, and the map that was shown with it.
     fn with_film(&mut self, row: Recorded) -> Result<Option<Case>, Broken> {
         let Some(mut case) = Case::of(row) else { return Ok(None) };
         case.identity.take_if(|_| !self.shared.board.site.show_identity);
@@ -408,38 +409,14 @@ impl Reader {
         if !same.is_ok_and(|found| case.row.image_sha256 == Some(Digest(found))) {
             return Ok(Some(case));
         }
-        let (Some(wall), Some(serving)) = (&mut self.wall, &mut self.serving) else { return Ok(Some(case)) };
+        let (Some(journal), Some(wall)) = (&self.journal, &mut self.wall) else { return Ok(Some(case)) };
+        let map = journal.map_of(case.row.sequence).map_err(|error| broken(Part::Journal)(&error))?;
         let _busy = self.shared.pulse.reader.begin(Allowance::default().deadline + BESIDE_DECODING);
-        let acquired = wall.read_film(&path, &Limits::default()).map_err(|error| broken(Part::Reader)(&error))?;
-        let (acquired, photograph) = developed(acquired, is_photograph(&path));
-        let screened = app::screen(acquired, serving.model.manifest(), &mut serving.classifier);
-        let mut screened = with_photograph(screened, photograph);
-        let same_model = serving.model.manifest_sha256() == case.row.manifest_sha256;
-        if !same_model || screened.reading.verdict.name() != case.row.verdict {
-            screened.saliency = None;
-        }
-        case.picture = Picture::of(screened, self.shared.longest_side());
+        let read = wall.read_object(&path, &Limits::default()).map_err(|error| broken(Part::Reader)(&error))?;
+        case.picture =
+            read.film.ok().or(read.photograph).map(|film| Picture::of(film, map, self.shared.longest_side()));
         Ok(Some(case))
     }
-}
-
-/// The film of a photograph, and the photograph itself where there is no film in it: whoever took it sees what was wrong.
-fn developed(
-    acquired: Result<Acquired, Rejection>,
-    is_photograph: bool,
-) -> (Result<Acquired, Rejection>, Option<Acquired>) {
-    match acquired {
-        Ok(photograph) if is_photograph => match film::develop(photograph.clone()) {
-            Ok(film) => (Ok(film), None),
-            Err(rejection) => (Err(rejection), Some(photograph)),
-        },
-        acquired => (acquired, None),
-    }
-}
-
-fn with_photograph(screened: Screened, photograph: Option<Acquired>) -> Screened {
-    let picture = screened.picture.or(photograph);
-    Screened { picture, ..screened }
 }
 
 /// What is said of a film that this program cannot read without falling.
@@ -461,6 +438,6 @@ fn shown(row: Recorded, screened: Screened, identity: Option<Identity>, shared: 
         reading: screened.reading.clone(),
         operating_point: entry.operating_point,
         identity,
-        picture: Picture::of(screened, shared.longest_side()),
+        picture: screened.picture.map(|film| Picture::of(film, screened.saliency, shared.longest_side())),
     }
 }

@@ -11,10 +11,10 @@ use crate::domain::{Frame, Language};
 use crate::models;
 use crate::record::Recorded;
 use crate::ui::{
-    self, Aim, AimView, Changed, Difference, Fault, FaultView, Figure, Film, Health, Hint, JournalHealth, Keys, Level,
-    Look, MenuEntry, MenuView, ModelHealth, OfferPage, Page, PartHealth, ReadingView, ReadyView, ReceivingView,
-    ReviewRow, ReviewView, Screen, SettingsView, Source, StartStep, StartingView, StorageHealth, UpdateStage,
-    UpdateView, VerdictScreen, Way, When, Who,
+    self, Aim, AimView, Changed, Fault, FaultView, Film, Health, Hint, JournalHealth, Keys, LeftOut, Level, Look,
+    MenuEntry, MenuView, ModelHealth, OfferPage, Page, PartHealth, ReadingView, ReadyView, ReceivingView, ReviewRow,
+    ReviewView, Screen, SettingsView, Signer, Source, StartStep, StartingView, StorageHealth, UpdateStage, UpdateView,
+    VerdictScreen, Way, When, Who,
 };
 
 /// From here on the board is too hot to be trusted with a closed case.
@@ -45,9 +45,10 @@ impl Desk {
                 }
             }
             State::Review(Review::List { at, .. } | Review::Opening { at, .. }) => {
-                let rows: Vec<ReviewRow<'_>> = self.listed.iter().map(|case| self.review_row(case)).collect();
-                let chosen = (*at).min(rows.len().saturating_sub(1));
-                Screen::Review(ReviewView { rows: &rows, chosen }).draw(&mut frame, look);
+                let rows = self.listed.as_ref().map(|listed| listed.iter().map(|case| self.review_row(case)));
+                let rows: Option<Vec<ReviewRow<'_>>> = rows.map(Iterator::collect);
+                let chosen = (*at).min(rows.as_ref().map_or(0, Vec::len).saturating_sub(1));
+                Screen::Review(ReviewView { rows: rows.as_deref(), chosen }).draw(&mut frame, look);
             }
             State::Camera(Camera::Aiming) if self.kiosk.broken.contains(&Part::Camera) => {
                 self.fault(Trouble::Part(Part::Camera)).draw(&mut frame, look);
@@ -103,7 +104,10 @@ impl Desk {
             State::Review(Review::List { of: 0, .. }) => keys(Some(Hint::Back), Some(Hint::Back)),
             State::Review(Review::List { .. }) => keys(Some(Hint::Back), Some(Hint::Open)),
             State::Review(Review::Opening { .. }) => keys(Some(Hint::Back), Some(Hint::Back)),
-            State::Review(Review::Case { page: Page::Details, .. }) => keys(Some(Hint::NextFilm), Some(Hint::Back)),
+            State::Review(Review::Case { page: Page::Details, at, of, .. }) => {
+                let next = if at + 1 < *of { Hint::NextFilm } else { Hint::Back };
+                keys(Some(next), Some(Hint::Back))
+            }
             State::Review(Review::Case { page, refused, .. }) => {
                 keys(Some(page_hint(*page, *refused)), Some(Hint::Back))
             }
@@ -154,12 +158,15 @@ impl Desk {
         let addresses = address_of(&self.shared.board);
         let ways = ways(&self.shared.board, addresses.as_deref());
         let (unix_ms, verified) = clock::now();
+        let left = self.last_left.as_ref().map(|(left, _)| (shortened(&left.name), left.reason));
+        let left_out = left.as_ref().map(|(name, reason)| LeftOut { name, reason: *reason });
         let view = ReadyView {
             health: &health,
             ways: &ways,
             read: u64::try_from(self.rows).unwrap_or(0),
             waiting: self.waiting(),
             now: Some(self.when(unix_ms, verified)),
+            left_out,
         };
         Screen::Ready(view).draw(frame, look);
     }
@@ -210,6 +217,10 @@ impl Desk {
         if board.camera.is_some() {
             health.push(Health::Camera(part(Part::Camera, true)));
         }
+        if let Some((queue, trouble)) = &self.vitals.archive {
+            let since = queue.oldest_unix_ms.map(|since| self.when(since, self.vitals.clock_verified));
+            health.push(Health::Archive { waiting: queue.waiting, since, refused: queue.again, trouble: *trouble });
+        }
         if let Some(celsius) = self.vitals.temperature {
             let slowed = self.vitals.throttling.is_some_and(|throttling| throttling.slowed);
             let level = match celsius {
@@ -246,9 +257,8 @@ impl Desk {
     }
 
     fn reading(&self) -> Screen<'static> {
-        let who = if self.shared.board.site.show_identity { Who::Unknown } else { Who::Hidden };
         let waiting = self.waiting().saturating_sub(1);
-        Screen::Reading(ReadingView { film: None, step: self.step, who, waiting })
+        Screen::Reading(ReadingView { film: None, step: self.step, who: None, waiting })
     }
 
     fn verdict<'a>(&self, case: &'a Case, page: Page, position: Option<(u64, u64)>) -> Screen<'a> {
@@ -343,31 +353,22 @@ impl Desk {
 
     fn draw_offer(&self, page: OfferPage, draw: &mut dyn FnMut(UpdateStage<'_>)) {
         let Some((_, offer)) = &self.offer else { return };
-        let signers: Vec<&str> = offer.facts.signers.iter().map(|signer| signer.name.as_str()).collect();
-        let figures: Vec<Figure<'_>> = offer
-            .facts
-            .figures
-            .iter()
-            .map(|figure| Figure {
-                name: &figure.name,
-                value: figure.value,
-                low: figure.low,
-                high: figure.high,
-                films: figure.films,
-            })
-            .collect();
-        let differences: Vec<Difference<'_>> = offer
-            .changes
-            .iter()
-            .map(|change| Difference {
-                key: &change.key,
-                before: change.before.as_deref(),
-                after: change.after.as_deref(),
-            })
-            .collect();
-        let view = ui::Offer { signers: &signers, figures: &figures, differences: &differences, page };
+        let signers = offer.facts.signers.iter().map(|signer| Signer { name: &signer.name, revoked: signer.revoked });
+        let signers: Vec<Signer<'_>> = signers.collect();
+        let view = ui::Offer { signers: &signers, figures: &offer.facts.figures, changes: &offer.changes, page };
         draw(UpdateStage::Offered(view));
     }
+}
+
+/// As much of a file's name as a small panel shows: its beginning, and its end.
+fn shortened(name: &str) -> String {
+    const MOST: usize = 24;
+    let letters: Vec<char> = name.chars().filter(|letter| !letter.is_control()).collect();
+    if letters.len() <= MOST {
+        return letters.into_iter().collect();
+    }
+    let (first, last) = (&letters[..MOST / 2], &letters[letters.len() - MOST / 2 + 1..]);
+    first.iter().chain(&['…']).chain(last).collect()
 }
 
 /// What the key for the next page leads to.

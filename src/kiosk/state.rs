@@ -328,6 +328,8 @@ pub enum Event {
     },
     /// Whether the disk has too little room to take more.
     Full(bool),
+    /// Somebody put a file into a folder that is none that could be taken.
+    LeftOut,
     /// What is known of a model that does not run yet.
     Update(Update),
     /// The cases that were asked for.
@@ -626,6 +628,8 @@ pub fn transition(mut kiosk: Kiosk, event: Event) -> (Kiosk, Vec<Action>) {
             kiosk.full = full;
             kiosk.follow();
         }
+        // Whoever put it there looks at the panel.
+        Event::LeftOut => (kiosk.lit, kiosk.quiet_s) = (true, 0),
         Event::Update(update) => {
             kiosk.update = update;
             if let (State::Update { .. }, Update::None) = (&kiosk.state, update) {
@@ -912,6 +916,7 @@ mod tests {
             Event::Listed { of: 0 },
             Event::Listed { of: 2 },
             Event::NotOpened,
+            Event::LeftOut,
             Event::Stop,
         ]);
         events

@@ -20,8 +20,9 @@ use crate::bundle::release::{read_limited, with_ending};
 use crate::bundle::replay::{ReplayDiff, Said, replay};
 use crate::bundle::signature::MAX_SIGNATURES_BYTES;
 use crate::bundle::slots::{self, BundleId, Slot};
-use crate::bundle::summary::{Change, Facts, diff, summarise};
+use crate::bundle::summary::{Facts, diff, summarise};
 use crate::bundle::{self, AfterSelfTest, Policy, Running, Stage, Store, StoreError, VerifiedBundle, VerifiedModel};
+use crate::domain::Change;
 use crate::engine::TractClassifier;
 use crate::self_test::self_test;
 
@@ -521,7 +522,7 @@ impl Reader {
     }
 
     fn read(&mut self, wall: &mut Wall, film: &Path) -> Result<Said, ModelsError> {
-        let acquired = wall.read_film(film, &FilmLimits::default())?;
+        let acquired = wall.read_object(film, &FilmLimits::default())?.film;
         Ok(Said::from(&app::screen(acquired, self.model.manifest(), &mut self.classifier).reading.verdict))
     }
 }

@@ -133,6 +133,7 @@ mod tests {
             },
             operating_point: OperatingPoint::new(0.1, 0.6, 0.4, 0.6).expect("in order"),
             reading: Reading::rejected(Rejection::new(Reason::Blank, "x")),
+            map: None,
             software: "0".into(),
             operator: None,
         }

@@ -59,6 +59,13 @@ pub(super) fn of_identity<'a>(salt: &[u8], fields: impl IntoIterator<Item = &'a 
     Digest(hash.finalize().into())
 }
 
+/// The digest of a map that a row carries in its place.
+pub(super) fn of_map(bytes: &[u8]) -> Digest {
+    let mut hash = Sha256::new_with_prefix(b"lightbox journal map\n");
+    hash.update(bytes);
+    Digest(hash.finalize().into())
+}
+
 fn add(hash: &mut Sha256, value: &Value) {
     let with_length = |hash: &mut Sha256, kind: u8, bytes: &[u8]| {
         hash.update([kind]);

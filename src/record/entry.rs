@@ -1,6 +1,6 @@
 //! What is written down of one reading.
 
-use crate::domain::{Identity, OperatingPoint, Reading};
+use crate::domain::{Identity, OperatingPoint, Reading, SaliencyMap, Window};
 
 use super::Digest;
 
@@ -82,6 +82,8 @@ pub struct Entry {
     pub operating_point: OperatingPoint,
     /// What was said.
     pub reading: Reading,
+    /// Where the network looked and which part of the film it saw, as it is shown with the verdict.
+    pub map: Option<(SaliencyMap, Window)>,
     /// Version of the program.
     pub software: String,
     /// Who operated the device, if known.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use crate::domain::{Finding, Identity, Verdict, What};
+use crate::domain::{Finding, Identity, SaliencyMap, Verdict, What, Window};
 
 use super::chain::{self, Digest};
 use super::entry::Entry;
-use super::outgoing;
+use super::{map, outgoing};
 
 /// "LBJL": tells a journal from other databases (SQLite's application id).
 const APPLICATION_ID: i32 = 0x4c42_4a4c;
@@ -78,7 +78,24 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE identity ADD COLUMN sop_class_uid TEXT NOT NULL DEFAULT '';
 ",
     outgoing::TABLES,
+    "
+    ALTER TABLE reading ADD COLUMN map_sha256 BLOB;
+    -- Where the network looked, as it was shown with the verdict.
+    CREATE TABLE map (
+        sequence INTEGER PRIMARY KEY REFERENCES reading (sequence),
+        cells    BLOB NOT NULL
+    ) STRICT;
+",
 ];
+
+/// The columns of the first form; `concat!` takes nothing but literals.
+macro_rules! first_row {
+    () => {
+        "sequence, form, at_unix_ms, clock_verified, origin, image_sha256, image_reference, identity_sha256, remarks, \
+         model_name, model_version, network_sha256, manifest_sha256, rule_out, rule_in, pneumonia_below, normal_above, \
+         covid19, pneumonia, normal, verdict, reason, detail, covid_positive, software, operator"
+    };
+}
 
 /// What the digests of a row are over.
 struct Form {
@@ -86,15 +103,17 @@ struct Form {
     row: &'static str,
     /// The identifiers beside it: so many of [`IDENTIFIERS`], the others are empty.
     identifiers: usize,
+    /// Whether a map may lie beside it.
+    map: bool,
 }
 
 /// The forms of rows, 1 is the first. A row's own form is among its chained columns, so that none can be given another
 /// one later; what a new form adds leaves the digests of older rows as they are.
-const FORMS: [Form; 2] = [Form { row: FIRST_ROW, identifiers: 5 }, Form { row: FIRST_ROW, identifiers: 6 }];
-
-const FIRST_ROW: &str = "sequence, form, at_unix_ms, clock_verified, origin, image_sha256, image_reference, \
-    identity_sha256, remarks, model_name, model_version, network_sha256, manifest_sha256, rule_out, rule_in, \
-    pneumonia_below, normal_above, covid19, pneumonia, normal, verdict, reason, detail, covid_positive, software, operator";
+const FORMS: [Form; 3] = [
+    Form { row: first_row!(), identifiers: 5, map: false },
+    Form { row: first_row!(), identifiers: 6, map: false },
+    Form { row: concat!(first_row!(), ", map_sha256"), identifiers: 6, map: true },
+];
 
 /// The columns of identifiers in the order of [`fields_of`].
 const IDENTIFIERS: &str = "patient_id, accession_number, study_uid, series_uid, sop_uid, sop_class_uid";
@@ -233,6 +252,9 @@ pub enum Fault {
     /// The identifiers beside it are not those that it was written with.
     #[error("the patient beside it is not the one that was written")]
     OtherIdentity,
+    /// The map beside it is not the one that it was written with.
+    #[error("the map beside it is not the one that was written")]
+    OtherMap,
     /// A form that is not known.
     #[error("it is of a form that this program does not know")]
     UnknownForm,
@@ -348,7 +370,9 @@ impl Journal {
             }
             None => None,
         };
-        let mut values = values(entry, sequence, identity.as_ref().map(|(_, _, digest)| *digest));
+        let map = entry.map.as_ref().map(|(map, window)| map::to_bytes(map, *window));
+        let digests = (identity.as_ref().map(|(_, _, digest)| *digest), map.as_deref().map(chain::of_map));
+        let mut values = values(entry, sequence, digests);
         let digest = chain::of_row(previous, &values);
         values.push(Value::Blob(previous.0.to_vec()));
         values.push(Value::Blob(digest.0.to_vec()));
@@ -361,6 +385,9 @@ impl Journal {
             let insert =
                 format!("INSERT INTO identity (sequence, salt, {IDENTIFIERS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
             transaction.execute(&insert, params![sequence, salt, patient, accession, study, series, sop, class])?;
+        }
+        if let Some(map) = map {
+            transaction.execute("INSERT INTO map (sequence, cells) VALUES (?1, ?2)", params![sequence, map])?;
         }
         let recorded = transaction.query_row(&format!("{SELECT} WHERE sequence = ?1"), [sequence], recorded)?;
         outgoing::queue(&transaction, &recorded, what)?;
@@ -375,6 +402,21 @@ impl Journal {
     pub fn find(&self, sequence: i64) -> Result<Option<Recorded>, JournalError> {
         let row = self.connection.query_row(&format!("{SELECT} WHERE sequence = ?1"), [sequence], recorded);
         row.optional().map_err(self.failed("read"))
+    }
+
+    /// Where the network looked and which part of the film it saw, as it was shown with that row; `None` where nothing
+    /// was, and where it is not what was written.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn map_of(&self, sequence: i64) -> Result<Option<(SaliencyMap, Window)>, JournalError> {
+        let select = "SELECT cells, map_sha256 FROM reading JOIN map USING (sequence) WHERE sequence = ?1";
+        let found = self.connection.query_row(select, [sequence], |row| {
+            let cells: Vec<u8> = row.get(0)?;
+            let written = digest(row, 1)? == Some(chain::of_map(&cells));
+            Ok(if written { map::of_bytes(&cells) } else { None })
+        });
+        found.optional().map(Option::flatten).map_err(self.failed("read"))
     }
 
     /// The newest row of the image at `reference`.
@@ -427,13 +469,14 @@ impl Journal {
         let mut by_form = Vec::new();
         for form in &FORMS {
             let row = self.connection.prepare(&format!("SELECT {} FROM reading WHERE sequence = ?1", form.row))?;
-            by_form.push((row, form.identifiers));
+            by_form.push((row, form));
         }
         let identity = format!("SELECT salt, {IDENTIFIERS} FROM identity WHERE sequence = ?1");
         let mut identity = self.connection.prepare(&identity)?;
-        let mut statement = self
-            .connection
-            .prepare("SELECT sequence, form, previous, digest, identity_sha256 FROM reading ORDER BY sequence")?;
+        let mut map = self.connection.prepare("SELECT cells FROM map WHERE sequence = ?1")?;
+        let mut statement = self.connection.prepare(
+            "SELECT sequence, form, previous, digest, identity_sha256, map_sha256 FROM reading ORDER BY sequence",
+        )?;
         let mut links = statement.query([])?;
         while let Some(link) = links.next()? {
             let sequence: i64 = link.get(0)?;
@@ -445,7 +488,7 @@ impl Journal {
                 return broken(sequence, Fault::Unlinked);
             }
             let form = usize::try_from(link.get::<_, i64>(1)?).unwrap_or(0);
-            let Some((row, identifiers)) = form.checked_sub(1).and_then(|form| by_form.get_mut(form)) else {
+            let Some((row, form)) = form.checked_sub(1).and_then(|form| by_form.get_mut(form)) else {
                 return broken(sequence, Fault::UnknownForm);
             };
             let values = row.query_row([sequence], |row| {
@@ -459,7 +502,7 @@ impl Journal {
                 let salt: Vec<u8> = row.get(0)?;
                 let fields: Vec<String> =
                     (1..row.as_ref().column_count()).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?;
-                let (known, later) = fields.split_at((*identifiers).min(fields.len()));
+                let (known, later) = fields.split_at(form.identifiers.min(fields.len()));
                 let untouched = later.iter().all(String::is_empty);
                 Ok(untouched.then(|| chain::of_identity(&salt, known.iter().map(String::as_str))))
             });
@@ -467,6 +510,11 @@ impl Journal {
                 && (beside.is_none() || digest(link, 4)? != beside)
             {
                 return broken(sequence, Fault::OtherIdentity);
+            }
+            let cells = map.query_row([sequence], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+            let written = if form.map { digest(link, 5)? } else { None };
+            if cells.as_deref().map(chain::of_map) != written {
+                return broken(sequence, Fault::OtherMap);
             }
             (head, newest, rows) = (expected, sequence, rows + 1);
         }
@@ -494,6 +542,7 @@ impl Journal {
             transaction.execute("UPDATE anchor SET sequence = ?1, digest = ?2", params![last, digest])?;
             transaction.execute("DELETE FROM outgoing WHERE sequence <= ?1", [last])?;
             transaction.execute("DELETE FROM identity WHERE sequence <= ?1", [last])?;
+            transaction.execute("DELETE FROM map WHERE sequence <= ?1", [last])?;
             let removed = transaction.execute("DELETE FROM reading WHERE sequence <= ?1", [last])?;
             transaction.commit()?;
             Ok(removed as u64)
@@ -593,8 +642,9 @@ fn head(connection: &Connection) -> rusqlite::Result<(i64, Digest)> {
     }
 }
 
-/// The chained values of a new row, in the order of `FORMS[FORM - 1]`.
-fn values(entry: &Entry, sequence: i64, identity: Option<Digest>) -> Vec<Value> {
+/// The chained values of a new row, in the order of `FORMS[FORM - 1]`; beside the entry the digests of what lies beside
+/// the row.
+fn values(entry: &Entry, sequence: i64, (identity, map): (Option<Digest>, Option<Digest>)) -> Vec<Value> {
     let text = |text: &str| Value::Text(text.to_owned());
     let text_or_null = |value: Option<&str>| value.map_or(Value::Null, text);
     // SQLite keeps no negative zero.
@@ -634,5 +684,6 @@ fn values(entry: &Entry, sequence: i64, identity: Option<Digest>) -> Vec<Value> 
         reading.covid_positive.map_or(Value::Null, |positive| Value::Integer(positive.into())),
         text(&entry.software),
         text_or_null(entry.operator.as_deref()),
+        map.map_or(Value::Null, blob),
     ]
 }

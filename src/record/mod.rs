@@ -10,6 +10,7 @@ mod entry;
 mod export;
 mod fhir;
 mod journal;
+mod map;
 mod outgoing;
 mod told;
 

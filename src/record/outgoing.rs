@@ -109,8 +109,10 @@ pub struct Tried {
 pub struct QueueFigures {
     /// Objects that wait.
     pub waiting: u64,
-    /// Objects that the archive refused for good.
+    /// Objects that the archive refused for good, or that were withdrawn.
     pub failed: u64,
+    /// Those of them that could be sent once more.
+    pub again: u64,
     /// Objects that it has taken and whose readings are still in the journal.
     pub sent: u64,
     /// When the first of those that wait was queued, in milliseconds since 1970-01-01 00:00 UTC.
@@ -172,6 +174,11 @@ fn queued(row: &Row<'_>) -> rusqlite::Result<Queued> {
         told: row.get(8)?,
     })
 }
+
+/// Which of those that failed can be sent once more: without the identifiers it would be another object under the same
+/// name.
+const AGAIN: &str = "state = 'failed' AND (sequence IN (SELECT sequence FROM identity) \
+    OR sequence IN (SELECT sequence FROM reading WHERE identity_sha256 IS NULL))";
 
 const SELECT: &str =
     "SELECT sequence, what, sop_uid, state, attempts, queued_unix_ms, tried_unix_ms, status, told FROM outgoing";
@@ -264,6 +271,10 @@ impl Journal {
                     _ => figures.sent = count,
                 }
             }
+            if figures.failed > 0 {
+                let count = format!("SELECT count(*) FROM outgoing WHERE {AGAIN}");
+                figures.again = self.connection().query_row(&count, [], |row| row.get::<_, i64>(0))?.unsigned_abs();
+            }
             Ok(figures)
         };
         query().map_err(self.failed("read"))
@@ -275,10 +286,8 @@ impl Journal {
     /// When nothing was changed.
     pub fn queue_failed_again(&mut self) -> Result<u64, JournalError> {
         let failed = self.failed("write to");
-        // Without the identifiers it would be another object under the same name.
-        let update = "UPDATE outgoing SET state = 'waits', attempts = 0 WHERE state = 'failed' AND (sequence IN \
-            (SELECT sequence FROM identity) OR sequence IN (SELECT sequence FROM reading WHERE identity_sha256 IS NULL))";
-        self.connection().execute(update, []).map(|rows| rows as u64).map_err(failed)
+        let update = format!("UPDATE outgoing SET state = 'waits', attempts = 0 WHERE {AGAIN}");
+        self.connection().execute(&update, []).map(|rows| rows as u64).map_err(failed)
     }
 
     /// Erases the identifiers of the rows up to `sequence`, whose readings stay. Readings of which an object waits keep

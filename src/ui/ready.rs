@@ -3,7 +3,10 @@
 use super::screen::moment;
 use super::sheet::{Kind, Part, Sheet};
 use super::words::{Phrase, Words};
-use super::{Health, JournalHealth, Level, ModelHealth, PartHealth, ReadyView, Sign, StorageHealth, Way, theme};
+use super::{
+    Health, JournalHealth, LeftOut, Level, ModelHealth, PartHealth, ReadyView, Sign, StorageHealth, Way, theme,
+};
+use crate::domain::ArchiveTrouble;
 
 pub(super) fn sheet(view: &ReadyView<'_>, words: Words) -> Sheet<'static> {
     let worst = view.health.iter().map(state_of_device).max().unwrap_or(Level::Good);
@@ -13,6 +16,20 @@ pub(super) fn sheet(view: &ReadyView<'_>, words: Words) -> Sheet<'static> {
         Level::Fault => Phrase::NotReady,
     };
     let mut first = Vec::new();
+    if let Some(LeftOut { name, reason }) = view.left_out {
+        let value = reason.map_or(words.say(Phrase::ReadBefore), |reason| words.explain(reason).words);
+        let mark = Some((Sign::Attention, theme::of_level(Level::Attention)));
+        let (name, value) = (words.apart(name), value.to_owned());
+        first.push(Part::new(0, Kind::Row { mark, name, value, chosen: false }));
+        if let Some(reason) = reason {
+            first.push(Part::lines(2, words.explain(reason).advice));
+        }
+        first.push(Part::space(4));
+    }
+    if view.health.contains(&Health::Journal(JournalHealth::Broken)) {
+        first.push(Part::lines(2, words.say(Phrase::FixJournalBroken)));
+        first.push(Part::space(4));
+    }
     if !view.ways.is_empty() {
         first.push(Part::label(1, words.say(Phrase::HandIn)));
     }
@@ -30,13 +47,20 @@ pub(super) fn sheet(view: &ReadyView<'_>, words: Words) -> Sheet<'static> {
     let mut parts: Vec<_> = view.health.iter().collect();
     // The worst first; the sort keeps the order of those that are alike.
     parts.sort_by_key(|health| std::cmp::Reverse(health.level()));
-    let second = parts.into_iter().map(|health| {
+    let second = parts.into_iter().flat_map(|health| {
         let level = health.level();
         let (name, value) = of_health(words, health);
         let mark = Some((Sign::of_level(level), theme::of_level(level)));
         // What is as it should be goes first where there is no room.
         let rank = if level == Level::Good { 4 } else { 0 };
-        Part::new(rank, Kind::Row { mark, name: words.say(name).to_owned(), value, chosen: false })
+        let row = Part::new(rank, Kind::Row { mark, name: words.say(name).to_owned(), value, chosen: false });
+        let since = match health {
+            Health::Archive { since: Some(since), trouble: Some(_), .. } => {
+                Some(Part::row(3, words.say(Phrase::FaultSince), words.moment(*since)))
+            }
+            _ => None,
+        };
+        std::iter::once(row).chain(since)
     });
     let second = second.collect();
     Sheet {
@@ -48,9 +72,11 @@ pub(super) fn sheet(view: &ReadyView<'_>, words: Words) -> Sheet<'static> {
 }
 
 /// What a part's state means for the device: without storage, record or model, or too hot, no film is read; without any
-/// other part it goes on.
+/// other part it goes on, and so it does with a record that was changed.
 fn state_of_device(health: &Health<'_>) -> Level {
     match health {
+        // What is written from now on can be proved again.
+        Health::Journal(JournalHealth::Broken) => Level::Attention,
         Health::Storage(_) | Health::Journal(_) | Health::Model(_) | Health::Temperature { .. } => health.level(),
         Health::Listener(_)
         | Health::Folders(_)
@@ -108,13 +134,8 @@ fn of_health(words: Words, health: &Health<'_>) -> (Phrase, String) {
         Health::Listener(part) => (Phrase::PartListener, said(of_part(part))),
         Health::Folders(part) => (Phrase::PartFolders, said(of_part(part))),
         Health::Camera(part) => (Phrase::PartCamera, said(of_part(part))),
-        Health::Archive { waiting, health } => {
-            let value = if waiting > 0 {
-                words.fill(Phrase::ArchiveWaiting, &[("count", &words.count(waiting))])
-            } else {
-                said(of_part(health))
-            };
-            (Phrase::PartArchive, value)
+        Health::Archive { waiting, refused, trouble, .. } => {
+            (Phrase::PartArchive, of_archive(words, waiting, refused, trouble))
         }
         Health::Temperature { celsius, level } => {
             let phrase = match level {
@@ -128,6 +149,34 @@ fn of_health(words: Words, health: &Health<'_>) -> (Phrase, String) {
         Health::Clock { verified } => {
             (Phrase::PartClock, said(if verified { Phrase::ClockVerified } else { Phrase::ClockNotVerified }))
         }
+    }
+}
+
+/// Why it does not take what waits, how much that is, and what it refused: whatever of it there is.
+fn of_archive(words: Words, waiting: u64, refused: u64, trouble: Option<ArchiveTrouble>) -> String {
+    let mut said = Vec::new();
+    if let Some(trouble) = trouble {
+        said.push(words.say(of_trouble(trouble)).to_owned());
+    }
+    if waiting > 0 {
+        said.push(words.fill(Phrase::ArchiveWaiting, &[("count", &words.count(waiting))]));
+    }
+    if refused > 0 {
+        said.push(words.fill(Phrase::ArchiveRefused, &[("count", &words.count(refused))]));
+    }
+    if said.is_empty() { words.say(Phrase::Works).to_owned() } else { words.list(&said) }
+}
+
+fn of_trouble(trouble: ArchiveTrouble) -> Phrase {
+    match trouble {
+        ArchiveTrouble::NoAddress => Phrase::ArchiveNoAddress,
+        ArchiveTrouble::Unreachable => Phrase::ArchiveUnreachable,
+        ArchiveTrouble::Certificate => Phrase::ArchiveCertificate,
+        ArchiveTrouble::Rejected => Phrase::ArchiveRejected,
+        ArchiveTrouble::NotAccepted => Phrase::ArchiveNotAccepted,
+        ArchiveTrouble::NoRoom => Phrase::ArchiveNoRoom,
+        ArchiveTrouble::WrongAnswer => Phrase::ArchiveWrongAnswer,
+        ArchiveTrouble::Queue => Phrase::ArchiveQueue,
     }
 }
 

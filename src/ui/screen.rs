@@ -141,8 +141,10 @@ fn reading<'a>(view: &ReadingView<'a>, words: Words) -> Sheet<'a> {
     }
     first.push(Part::space(1));
     first.push(progress(view.step.index() as u64 + 1, ReadingStep::ALL.len() as u64 + 1));
-    let (name, value) = of_who(words, view.who);
-    first.push(Part::row(1, words.say(name), value));
+    if let Some(who) = view.who {
+        let (name, value) = of_who(words, who);
+        first.push(Part::row(1, words.say(name), value));
+    }
     if view.waiting > 0 {
         first.push(Part::row(2, words.say(Phrase::FilmsWaiting), words.count(view.waiting)));
     }
@@ -151,13 +153,14 @@ fn reading<'a>(view: &ReadingView<'a>, words: Words) -> Sheet<'a> {
 
 fn review(view: &ReviewView<'_>, words: Words) -> Sheet<'static> {
     let mut sheet = Sheet::new(Sign::List, theme::CALM, words.say(Phrase::Review));
-    if view.rows.is_empty() {
+    let Some(rows) = view.rows else { return sheet };
+    if rows.is_empty() {
         sheet.first.push(Part::lines(0, words.say(Phrase::ReviewEmpty)));
         return sheet;
     }
-    sheet.lead = count_of(words, view.chosen as u64 + 1, view.rows.len() as u64);
+    sheet.lead = count_of(words, view.chosen as u64 + 1, rows.len() as u64);
     sheet.scroll = Some(view.chosen);
-    for (index, row) in view.rows.iter().enumerate() {
+    for (index, row) in rows.iter().enumerate() {
         let (_, who) = of_who(words, row.who);
         let verdict = of_verdict(words, row.verdict).to_owned();
         sheet.first.push(Part::new(

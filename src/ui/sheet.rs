@@ -46,6 +46,8 @@ pub(super) struct Sheet<'a> {
     pub(super) film: Option<Film<'a>>,
     /// The part of the first group that has to be seen; those around it as far as there is room.
     pub(super) scroll: Option<usize>,
+    /// Whether it is said how many parts had no room.
+    pub(super) counts_left_out: bool,
 }
 
 /// One part of a sheet, and how readily it is left out: 0 never.
@@ -146,6 +148,7 @@ impl Sheet<'_> {
             foot: String::new(),
             film: None,
             scroll: None,
+            counts_left_out: false,
         }
     }
 
@@ -175,9 +178,18 @@ impl Sheet<'_> {
             return scene;
         }
         let mut parts = [self.first.iter().collect::<Vec<_>>(), self.second.iter().collect()];
+        let all: usize = parts.iter().map(Vec::len).sum();
         loop {
             let plan = |scale| Plan { measure, scale, shorten: false };
-            let fitting = SCALES.into_iter().find_map(|scale| lay_groups(&parts, body, plan(scale)));
+            let left_out = all - parts.iter().map(Vec::len).sum::<usize>();
+            let more = (self.counts_left_out && left_out > 0).then(|| more(left_out, Words(look.language)));
+            let mut shown = parts.clone();
+            let last = usize::from(!shown[1].is_empty());
+            shown[last].extend(&more);
+            // Rather the first of a long list than all of it in letters that nobody reads.
+            let least = if self.counts_left_out { READABLE } else { 0.0 };
+            let scales = SCALES.into_iter().filter(|scale| *scale >= least);
+            let fitting = scales.into_iter().find_map(|scale| lay_groups(&shown, body, plan(scale)));
             if let Some(items) = fitting {
                 scene.items.extend(items);
                 return scene;
@@ -335,8 +347,17 @@ fn of_hint(hint: Hint) -> Phrase {
     }
 }
 
+/// That so many parts had no room.
+fn more(left_out: usize, words: Words) -> Part {
+    let count = words.count(left_out as u64);
+    Part::label(0, &words.fill(Phrase::AndMore, &[("count", &count)]))
+}
+
 /// Scales that are tried, from the largest.
 const SCALES: [f32; 11] = [1.3, 1.2, 1.1, 1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.5, 0.4];
+
+/// The least scale of a list of which the end may be left out.
+const READABLE: f32 = 0.68;
 
 /// How parts are laid.
 #[derive(Clone, Copy)]

@@ -4,9 +4,8 @@ use super::screen::{count_of, progress};
 use super::sheet::{Kind, Part, Sheet};
 use super::verdict::of_verdict;
 use super::words::{Phrase, Words};
-use super::{
-    Changed, Difference, Figure, Level, Offer, OfferPage, Sign, UpdateFailure, UpdateStage, UpdateView, theme,
-};
+use super::{Changed, Level, Offer, OfferPage, Sign, UpdateFailure, UpdateStage, UpdateView, theme};
+use crate::domain::{AuditFigure, Change, Films, Fit, GreyScale, Measure, Told, Topic};
 
 pub(super) fn sheet(view: &UpdateView<'_>, words: Words) -> Sheet<'static> {
     let model = words.apart(&format!("{} {}", view.name, view.version));
@@ -53,49 +52,160 @@ fn offered(mut sheet: Sheet<'static>, view: &UpdateView<'_>, offer: Offer<'_>, w
                 view.running.map_or_else(|| words.say(Phrase::NoRunning).to_owned(), |name| words.apart(name));
             sheet.first.push(Part::row(0, words.say(Phrase::Running), running));
             sheet.first.push(Part::row(0, words.say(Phrase::Offered), words.apart(view.version)));
-            let signers = offer.signers.iter().map(|name| words.apart(name)).collect::<Vec<_>>();
-            sheet.first.push(Part::row(0, words.say(Phrase::SignedBy), signers.join(", ")));
+            let signers = offer.signers.iter().map(|signer| signed_by(words, signer.name, signer.revoked));
+            let signers = signers.collect::<Vec<_>>();
+            sheet.first.push(Part::row(0, words.say(Phrase::SignedBy), words.list(&signers)));
             sheet.second.push(Part::label(1, words.say(Phrase::Audit)));
             push_figures(&mut sheet.second, offer.figures, words);
         }
         OfferPage::Figures => {
+            sheet.counts_left_out = true;
             sheet.first.push(Part::label(1, words.say(Phrase::Audit)));
             push_figures(&mut sheet.first, offer.figures, words);
         }
         OfferPage::Differences => {
+            sheet.counts_left_out = true;
             sheet.first.push(Part::label(1, words.say(Phrase::Differences)));
-            if offer.differences.is_empty() {
+            if offer.changes.is_empty() {
                 sheet.first.push(Part::bold(0, words.say(Phrase::NoDifferences)));
             }
-            for (index, Difference { key, before, after }) in offer.differences.iter().enumerate() {
-                let said = |value: &Option<&str>| value.map_or_else(|| "–".to_owned(), |value| words.apart(value));
+            let mut changes: Vec<&Change> = offer.changes.iter().collect();
+            // The sort keeps the order of those that weigh alike.
+            changes.sort_by_key(|change| weight(&change.topic));
+            for (index, Change { topic, before, after }) in changes.into_iter().enumerate() {
+                let said = |told: &Option<Told>| match (topic, told) {
+                    (_, None) => NONE.to_owned(),
+                    (Topic::Audit, Some(Told::Nothing)) => words.say(Phrase::NoAudit).to_owned(),
+                    (_, Some(told)) => of_told(words, told),
+                };
                 let value = words.fill(Phrase::BecameOf, &[("before", &said(before)), ("after", &said(after))]);
-                sheet.first.push(Part::row(later(index), &words.apart(key), value));
+                sheet.first.push(Part::row(later(index), &of_topic(words, topic), value));
             }
         }
     }
     sheet
 }
 
+/// In place of what is not there.
+const NONE: &str = "–";
+
 /// The first of a list stays, those at its end go first where there is no room.
 fn later(index: usize) -> u8 {
     (index + 1).min(usize::from(u8::MAX)) as u8
 }
 
-fn push_figures(parts: &mut Vec<Part>, figures: &[Figure<'_>], words: Words) {
+fn push_figures(parts: &mut Vec<Part>, figures: &[AuditFigure], words: Words) {
     if figures.is_empty() {
         parts.push(Part::bold(0, words.say(Phrase::NoAudit)));
     }
     for (index, figure) in figures.iter().enumerate() {
-        let [value, low, high] = [figure.value, figure.low, figure.high].map(|share| words.fine_percent(share));
+        let [value, low, high] = [figure.value, figure.low, figure.high].map(|value| of_value(words, figure, value));
         let films = words.count(figure.films);
         let value =
             words.fill(Phrase::Interval, &[("value", &value), ("low", &low), ("high", &high), ("films", &films)]);
-        parts.push(Part::row(later(index), &words.apart(figure.name), value));
+        parts.push(Part::row(later(index), &of_measure(words, &figure.name), value));
+    }
+}
+
+/// Areas under a curve as they are, shares in percent.
+fn of_value(words: Words, figure: &AuditFigure, value: f64) -> String {
+    if figure.measure().is_some_and(Measure::is_area) { words.decimal(value, 3) } else { words.fine_percent(value) }
+}
+
+/// A figure's name, as it came where the trainer does not measure it.
+fn of_measure(words: Words, name: &str) -> String {
+    let (what, films) = match Measure::all().into_iter().find(|measure| measure.name() == name) {
+        None => return words.apart(name),
+        Some(Measure::OthersRefused) => return words.say(Phrase::MeasureOthersRefused).to_owned(),
+        Some(Measure::Sensitivity(films)) => (Phrase::MeasureSensitivity, films),
+        Some(Measure::Specificity(films)) => (Phrase::MeasureSpecificity, films),
+        Some(Measure::Auc(films)) => (Phrase::MeasureAuc, films),
+        Some(Measure::AucLungsBlack(films)) => (Phrase::MeasureLungsBlack, films),
+        Some(Measure::AucBorderOnly(films)) => (Phrase::MeasureBorderOnly, films),
+        Some(Measure::FilmsRefused(films)) => (Phrase::MeasureFilmsRefused, films),
+    };
+    let films = match films {
+        Films::HeldOut => Phrase::FilmsHeldOut,
+        Films::External => Phrase::FilmsExternal,
+    };
+    words.list(&[what, films].map(|phrase| words.say(phrase).to_owned()))
+}
+
+fn signed_by(words: Words, name: &str, revoked: bool) -> String {
+    if revoked { words.fill(Phrase::SignerRevoked, &[("name", name)]) } else { words.apart(name) }
+}
+
+/// What a person will notice of a change comes first, what only a computer compares last.
+fn weight(topic: &Topic) -> u8 {
+    match topic {
+        Topic::RuleIn | Topic::RuleOut | Topic::PneumoniaBelow | Topic::NormalAbove => 0,
+        Topic::Judges | Topic::FindsLungs | Topic::NoveltyLimit | Topic::Audit => 1,
+        Topic::Figure(_) => 2,
+        Topic::Signature(_) | Topic::MinimumProgram | Topic::GoldenFilms => 3,
+        Topic::Input | Topic::Temperature | Topic::Model | Topic::BundleVersion => 4,
+        Topic::BundleDigest | Topic::NetworkDigest => 5,
+    }
+}
+
+fn of_topic(words: Words, topic: &Topic) -> String {
+    let phrase = match topic {
+        Topic::Figure(name) => return of_measure(words, name),
+        Topic::Model => Phrase::Model,
+        Topic::BundleVersion => Phrase::TopicRelease,
+        Topic::BundleDigest => Phrase::TopicFile,
+        Topic::MinimumProgram => Phrase::TopicProgram,
+        Topic::Signature(_) => Phrase::SignedBy,
+        Topic::NetworkDigest => Phrase::TopicNetwork,
+        Topic::Input => Phrase::TopicInput,
+        Topic::Temperature => Phrase::TopicCalibration,
+        Topic::RuleOut => Phrase::TopicRuleOut,
+        Topic::RuleIn => Phrase::TopicRuleIn,
+        Topic::PneumoniaBelow => Phrase::TopicPneumonia,
+        Topic::NormalAbove => Phrase::TopicNormal,
+        Topic::NoveltyLimit => Phrase::TopicNovelty,
+        Topic::FindsLungs => Phrase::TopicLungs,
+        Topic::Judges => Phrase::TopicJudges,
+        Topic::GoldenFilms => Phrase::TopicTestFilms,
+        Topic::Audit => Phrase::Audit,
+    };
+    words.say(phrase).to_owned()
+}
+
+fn of_told(words: Words, told: &Told) -> String {
+    /// Of a digest: as many as a person compares.
+    const DIGITS: usize = 8;
+    match told {
+        Told::Text(text) => words.apart(text),
+        Told::Digest(digest) => words.apart(&digest.chars().take(DIGITS).collect::<String>()),
+        Told::Count(count) => words.count(*count),
+        Told::Number(number) => words.decimal(f64::from(*number), 3),
+        Told::Share(share) => words.fine_percent(f64::from(*share)),
+        Told::Is(true) => words.say(Phrase::Yes).to_owned(),
+        Told::Is(false) => words.say(Phrase::No).to_owned(),
+        Told::Nothing => NONE.to_owned(),
+        Told::Signer { name, revoked, .. } => signed_by(words, name, *revoked),
+        Told::Input(input) => {
+            let size = format!("{} × {}", input.width(), input.height());
+            let fit = words.say(match input.fit() {
+                Fit::Letterbox => Phrase::InputWhole,
+                Fit::Stretch => Phrase::InputStretched,
+            });
+            let greys = words.say(match input.grey_scale() {
+                GreyScale::AsShown => Phrase::InputAsShown,
+                GreyScale::Equalised => Phrase::InputByRank,
+            });
+            words.list(&[words.apart(&size), fit.to_owned(), greys.to_owned()])
+        }
+        Told::Film => words.say(Phrase::JudgesFilm).to_owned(),
+        Told::Lungs { margin } => {
+            words.fill(Phrase::JudgesLungs, &[("margin", &words.fine_percent(f64::from(*margin)))])
+        }
+        Told::Figure(figure) => of_value(words, figure, figure.value),
     }
 }
 
 fn trial(mut sheet: Sheet<'static>, cases: u64, changed: &[Changed<'_>], words: Words) -> Sheet<'static> {
+    sheet.counts_left_out = true;
     sheet.first.push(Part::row(0, words.say(Phrase::CasesReadAgain), words.count(cases)));
     sheet.first.push(Part::row(0, words.say(Phrase::CasesChanged), words.count(changed.len() as u64)));
     sheet.first.push(Part::space(3));

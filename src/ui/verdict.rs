@@ -241,6 +241,7 @@ impl VerdictScreen<'_> {
             foot: words.say(Phrase::IntendedUse).to_owned(),
             film: None,
             scroll: None,
+            counts_left_out: false,
         };
         sheet.scene(size, look)
     }

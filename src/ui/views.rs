@@ -3,7 +3,7 @@
 //! Free text is only what comes from outside (names, identifiers, an error's details); all else is said by an enum, so
 //! that it can be said in every language.
 
-use crate::domain::{GreyImage, Language, Reason, Verdict};
+use crate::domain::{ArchiveTrouble, AuditFigure, Change, GreyImage, Language, Reason, Verdict};
 
 use super::Film;
 
@@ -165,6 +165,17 @@ pub struct ReadyView<'a> {
     pub waiting: u64,
     /// The time now, as the device has it; `None` where it keeps no time.
     pub now: Option<When>,
+    /// What was put into a folder just now and is no film that could be taken.
+    pub left_out: Option<LeftOut<'a>>,
+}
+
+/// A file that was left where it lay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut<'a> {
+    /// Its name; no longer than a line.
+    pub name: &'a str,
+    /// Why it is none that can be read; `None` where the same film was read before.
+    pub reason: Option<Reason>,
 }
 
 /// How to hand in a film.
@@ -205,10 +216,14 @@ pub enum Health<'a> {
     Camera(PartHealth),
     /// Sending to the archive (PACS).
     Archive {
-        /// Results that wait to be sent.
+        /// Objects that wait to be sent.
         waiting: u64,
-        /// Whether the archive answers.
-        health: PartHealth,
+        /// When the first of them was queued.
+        since: Option<When>,
+        /// Objects that the archive refused for good, and that could be sent once more.
+        refused: u64,
+        /// Why it has not taken what waits.
+        trouble: Option<ArchiveTrouble>,
     },
     /// Temperature of the processor.
     Temperature {
@@ -312,9 +327,9 @@ impl Health<'_> {
             Self::Model(ModelHealth::OnTrial { .. }) => Level::Attention,
             Self::Model(ModelHealth::Missing | ModelHealth::SelfTestFailed) => Level::Fault,
             Self::Listener(part) | Self::Folders(part) | Self::Camera(part) => of_part(part),
-            Self::Archive { waiting, health } => {
-                of_part(health).max(if waiting == 0 { Level::Good } else { Level::Attention })
-            }
+            // What was read just now waits for a moment.
+            Self::Archive { refused: 0, trouble: None, .. } => Level::Good,
+            Self::Archive { .. } => Level::Attention,
             Self::Temperature { level, .. } => level,
             Self::Power { low: true } | Self::Clock { verified: false } => Level::Attention,
             Self::Power { low: false } | Self::Clock { verified: true } => Level::Good,
@@ -390,8 +405,8 @@ pub struct ReadingView<'a> {
     pub film: Option<Film<'a>>,
     /// What is being done.
     pub step: ReadingStep,
-    /// Who is on it.
-    pub who: Who<'a>,
+    /// Who is on it; `None` where that is not known yet.
+    pub who: Option<Who<'a>>,
     /// Films that wait after it.
     pub waiting: u64,
 }
@@ -456,8 +471,8 @@ pub struct Case<'a> {
 /// The past cases.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReviewView<'a> {
-    /// Cases, newest first; the screen shows those around the chosen one.
-    pub rows: &'a [ReviewRow<'a>],
+    /// Cases, newest first; the screen shows those around the chosen one. `None` while they are being fetched.
+    pub rows: Option<&'a [ReviewRow<'a>]>,
     /// Index of the chosen one in `rows`.
     pub chosen: usize,
 }
@@ -533,13 +548,22 @@ pub enum UpdateStage<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Offer<'a> {
     /// Who signed it.
-    pub signers: &'a [&'a str],
-    /// How well it did, in the bundle's own words.
-    pub figures: &'a [Figure<'a>],
+    pub signers: &'a [Signer<'a>],
+    /// How well it did.
+    pub figures: &'a [AuditFigure],
     /// What differs from the running model.
-    pub differences: &'a [Difference<'a>],
+    pub changes: &'a [Change],
     /// Which page is shown.
     pub page: OfferPage,
+}
+
+/// Somebody who signed a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signer<'a> {
+    /// Name of the key.
+    pub name: &'a str,
+    /// Whether the key has been revoked since.
+    pub revoked: bool,
 }
 
 /// A page of an offer.
@@ -552,32 +576,6 @@ pub enum OfferPage {
     Figures,
     /// All differences.
     Differences,
-}
-
-/// A figure with its 95 % interval, from 0 to 1.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Figure<'a> {
-    /// What was measured.
-    pub name: &'a str,
-    /// The value.
-    pub value: f64,
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-    /// How many films it rests on.
-    pub films: u64,
-}
-
-/// Something that differs between two models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Difference<'a> {
-    /// What.
-    pub key: &'a str,
-    /// `None` where it was not there.
-    pub before: Option<&'a str>,
-    /// `None` where it is gone.
-    pub after: Option<&'a str>,
 }
 
 /// A past case that is now read otherwise.

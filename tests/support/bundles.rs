@@ -2,12 +2,12 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses the part that it needs")]
 
-use lightbox::bundle::contents::{AuditFigure, Contents, ProgramVersion};
+use lightbox::bundle::contents::{Contents, ProgramVersion};
 use lightbox::bundle::golden::{AnswerEntry, Golden, GoldenFilm, TOLERANCE};
 use lightbox::bundle::key_list::KeyList;
 use lightbox::bundle::signing::{self, Password, SigningKey};
 use lightbox::bundle::{Draft, Policy, VerifiedBundle, seal, sha256_hex, verify};
-use lightbox::domain::GreyImage;
+use lightbox::domain::{AuditFigure, GreyImage};
 use serde_json::{Value, json};
 
 pub fn new_key() -> SigningKey {

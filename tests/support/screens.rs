@@ -3,8 +3,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses the part that it needs")]
 
 use lightbox::domain::{
-    Doubt, Finding, GreyImage, Language, OperatingPoint, Probabilities, Reading, Reason, Rejection, SaliencyMap,
-    Verdict, Window,
+    ArchiveTrouble, AuditFigure, Change, Channels, Doubt, Films, Finding, Fit, GreyImage, GreyScale, InputSpec,
+    Language, Measure, OperatingPoint, Probabilities, Reading, Reason, Rejection, SaliencyMap, Told, Topic, Verdict,
+    Window,
 };
 use lightbox::ui::*;
 
@@ -92,26 +93,48 @@ pub fn each_screen(film: &GreyImage, mut look: impl FnMut(&str, Screen<'_>, Keys
         Health::Temperature { celsius: 54, level: Level::Good },
         Health::Clock { verified: true },
     ];
+    let changed = [Health::Journal(JournalHealth::Broken), Health::Model(model), Health::Clock { verified: true }];
+    let ready =
+        ReadyView { health: &changed, ways: &[Way::Drive], read: 7, waiting: 0, now: Some(NOW), left_out: None };
+    look("ready-record-changed", Screen::Ready(ready), keys(Hint::Review, Hint::Settings));
+    for trouble in ArchiveTrouble::ALL {
+        let archive = [Health::Archive { waiting: 1206, since: Some(NOW), refused: 3, trouble: Some(trouble) }];
+        let name = format!("ready-archive-{trouble:?}").to_lowercase();
+        let ready =
+            ReadyView { health: &archive, ways: &[Way::Drive], read: 7, waiting: 0, now: Some(NOW), left_out: None };
+        look(&name, Screen::Ready(ready), keys(Hint::Review, Hint::Settings));
+    }
     let ways = [
         Way::Network { ae_title: "LIGHTBOX", address: "192.168.1.30:11112" },
         Way::Drive,
         Way::Folder { name: "films" },
         Way::Camera,
     ];
-    let ready = ReadyView { health: &well, ways: &ways[..2], read: 12_345, waiting: 0, now: Some(NOW) };
+    let ready = ReadyView { health: &well, ways: &ways[..2], read: 12_345, waiting: 0, now: Some(NOW), left_out: None };
     look("ready", Screen::Ready(ready), keys(Hint::Review, Hint::Settings));
     let trial = ModelHealth::OnTrial { name: "chest-mobilenet", version: "1.3.0" };
     let unwell = [
         Health::Storage(StorageHealth::NearlyFull { bytes: 412_000_000 }),
         Health::Model(trial),
         Health::Listener(PartHealth::Restarting),
-        Health::Archive { waiting: 12, health: PartHealth::Broken },
+        Health::Archive { waiting: 12, since: Some(NOW), refused: 0, trouble: Some(ArchiveTrouble::Unreachable) },
         Health::Temperature { celsius: 81, level: Level::Attention },
         Health::Power { low: true },
         Health::Clock { verified: false },
     ];
-    let ready = ReadyView { health: &unwell, ways: &ways, read: 7, waiting: 3, now: Some(UNSURE) };
+    let ready = ReadyView { health: &unwell, ways: &ways, read: 7, waiting: 3, now: Some(UNSURE), left_out: None };
     look("ready-unwell", Screen::Ready(ready), keys(Hint::Review, Hint::Settings));
+
+    for (name, reason) in [
+        ("known", None),
+        ("empty", Some(Reason::EmptyFile)),
+        ("large", Some(Reason::FileTooLarge)),
+        ("unknown", Some(Reason::UnknownFormat)),
+    ] {
+        let left_out = Some(LeftOut { name: "thorax-pa-20…rin-03.jpeg", reason });
+        let ready = ReadyView { health: &well, ways: &ways[2..3], read: 12_345, waiting: 0, now: Some(NOW), left_out };
+        look(&format!("ready-left-out-{name}"), Screen::Ready(ready), keys(Hint::Review, Hint::Settings));
+    }
 
     let aim = |sight, outline, aim| Screen::Aim(AimView { sight, outline, aim });
     let (near, near_corners) = sight(film, true);
@@ -132,7 +155,7 @@ pub fn each_screen(film: &GreyImage, mut look: impl FnMut(&str, Screen<'_>, Keys
     );
     let entries = [MenuEntry::Update, MenuEntry::Review, MenuEntry::Language];
     look("menu", Screen::Menu(MenuView { entries: &entries, chosen: 1 }), keys(Hint::NextLine, Hint::Open));
-    let ready = ReadyView { health: &well, ways: &ways[2..], read: 12_345, waiting: 0, now: Some(NOW) };
+    let ready = ReadyView { health: &well, ways: &ways[2..], read: 12_345, waiting: 0, now: Some(NOW), left_out: None };
     look("ready-camera", Screen::Ready(ready), keys(Hint::More, Hint::Photograph));
 
     let from = ReceivingView {
@@ -144,7 +167,7 @@ pub fn each_screen(film: &GreyImage, mut look: impl FnMut(&str, Screen<'_>, Keys
     };
     look("receiving", Screen::Receiving(from), none);
     let reading =
-        ReadingView { film: Some(shown), step: ReadingStep::Infer, who: Who::Patient("P-104233"), waiting: 2 };
+        ReadingView { film: Some(shown), step: ReadingStep::Infer, who: Some(Who::Patient("P-104233")), waiting: 2 };
     look("reading", Screen::Reading(reading), none);
 
     let found = |finding, p, covid_positive| Reading {
@@ -203,28 +226,70 @@ pub fn each_screen(film: &GreyImage, mut look: impl FnMut(&str, Screen<'_>, Keys
             verdict: &verdicts[index % 5],
         })
         .collect();
-    look("review", Screen::Review(ReviewView { rows: &rows, chosen: 2 }), keys(Hint::NextLine, Hint::Open));
-    look("review-empty", Screen::Review(ReviewView { rows: &[], chosen: 0 }), only(Hint::Back));
+    look("review", Screen::Review(ReviewView { rows: Some(&rows), chosen: 2 }), keys(Hint::NextLine, Hint::Open));
+    look("review-empty", Screen::Review(ReviewView { rows: Some(&[]), chosen: 0 }), only(Hint::Back));
 
+    let figure = |measure: Measure, value: f64, films| AuditFigure {
+        name: measure.name(),
+        value,
+        low: value - 0.071,
+        high: value + 0.055,
+        films,
+    };
+    let (held_out, external) = (Films::HeldOut, Films::External);
     let figures = [
-        Figure { name: "sensitivity, hospitals never seen", value: 0.812, low: 0.741, high: 0.867, films: 1420 },
-        Figure { name: "specificity, hospitals never seen", value: 0.904, low: 0.872, high: 0.929, films: 1420 },
-        Figure { name: "lungs blacked out, AUC", value: 0.548, low: 0.501, high: 0.594, films: 600 },
+        figure(Measure::Sensitivity(held_out), 0.871, 963),
+        figure(Measure::Sensitivity(external), 0.812, 1420),
+        figure(Measure::Specificity(held_out), 0.918, 963),
+        figure(Measure::Specificity(external), 0.904, 1420),
+        figure(Measure::Auc(held_out), 0.931, 963),
+        figure(Measure::Auc(external), 0.887, 1420),
+        figure(Measure::AucLungsBlack(external), 0.548, 600),
+        figure(Measure::AucBorderOnly(external), 0.531, 600),
+        figure(Measure::OthersRefused, 0.942, 38),
+        figure(Measure::FilmsRefused(external), 0.073, 1420),
     ];
-    let differences = [
-        Difference { key: "version", before: Some("1.2.0"), after: Some("1.3.0") },
-        Difference { key: "rule_in", before: Some("0.45"), after: Some("0.52") },
-        Difference { key: "rule_out", before: Some("0.12"), after: Some("0.1") },
-        Difference { key: "finds the lungs", before: None, after: Some("yes") },
+    let change = |topic, before: Option<Told>, after: Option<Told>| Change { topic, before, after };
+    let text = |text: &str| Some(Told::Text(text.to_owned()));
+    let digest = |digit: &str| Some(Told::Digest(digit.repeat(64)));
+    let input = |width, scale| {
+        let spec = InputSpec::new(160, width, Fit::Letterbox, 0.0, scale, Channels::Grey, vec![0.5], vec![0.25]);
+        Some(Told::Input(spec.expect("an input")))
+    };
+    let signer = |name: &str, role, revoked| Some(Told::Signer { name: name.to_owned(), role, revoked });
+    let auc = Measure::Auc(external);
+    let changes = [
+        change(Topic::Model, text("chest-mobilenet 1.2.0"), text("chest-mobilenet 1.3.0")),
+        change(Topic::BundleVersion, Some(Told::Count(12)), Some(Told::Count(13))),
+        change(Topic::BundleDigest, digest("a"), digest("7")),
+        change(Topic::MinimumProgram, text("0.1.0"), text("0.2.0")),
+        change(Topic::Signature("7f".repeat(8)), None, signer("St Mary's radiology", "site", true)),
+        change(Topic::NetworkDigest, digest("c"), digest("9")),
+        change(Topic::Input, input(200, GreyScale::AsShown), input(224, GreyScale::Equalised)),
+        change(Topic::Temperature, Some(Told::Number(1.314)), Some(Told::Number(1.734))),
+        change(Topic::RuleOut, Some(Told::Share(0.12)), Some(Told::Share(0.1))),
+        change(Topic::RuleIn, Some(Told::Share(0.45)), Some(Told::Share(0.52))),
+        change(Topic::PneumoniaBelow, Some(Told::Share(0.4)), Some(Told::Share(0.38))),
+        change(Topic::NormalAbove, Some(Told::Share(0.6)), Some(Told::Share(0.625))),
+        change(Topic::NoveltyLimit, Some(Told::Nothing), Some(Told::Number(14.25))),
+        change(Topic::FindsLungs, Some(Told::Is(false)), Some(Told::Is(true))),
+        change(Topic::Judges, Some(Told::Film), Some(Told::Lungs { margin: 0.04 })),
+        change(Topic::GoldenFilms, Some(Told::Count(4)), Some(Told::Count(12))),
+        change(
+            Topic::Figure(auc.name()),
+            Some(Told::Figure(figure(auc, 0.86, 900))),
+            Some(Told::Figure(figures[5].clone())),
+        ),
+        change(Topic::Audit, Some(Told::Nothing), None),
     ];
-    let signers = ["Lightbox release", "St Mary's radiology"];
+    let signer = |name, revoked| Signer { name, revoked };
+    let signers = [signer("Lightbox release", false), signer("St Mary's radiology", true)];
     let update =
         |stage| Screen::Update(UpdateView { name: "chest-mobilenet", version: "1.3.0", running: Some("1.2.0"), stage });
-    let offer =
-        |page| UpdateStage::Offered(Offer { signers: &signers, figures: &figures, differences: &differences, page });
-    look("update-offered", update(offer(OfferPage::Summary)), keys(Hint::NextPage, Hint::Install));
-    look("update-figures", update(offer(OfferPage::Figures)), keys(Hint::NextPage, Hint::Install));
-    look("update-differences", update(offer(OfferPage::Differences)), keys(Hint::Decline, Hint::Install));
+    let offer = |page| UpdateStage::Offered(Offer { signers: &signers, figures: &figures, changes: &changes, page });
+    look("update-offered", update(offer(OfferPage::Summary)), keys(Hint::NextPage, Hint::Decline));
+    look("update-figures", update(offer(OfferPage::Figures)), keys(Hint::NextPage, Hint::Decline));
+    look("update-differences", update(offer(OfferPage::Differences)), keys(Hint::NextPage, Hint::Install));
     look("update-installing", update(UpdateStage::Installing { done: 3_100_000, of: 9_400_000 }), none);
     look("update-self-test", update(UpdateStage::SelfTest { done: 4, of: 12 }), none);
     look("update-replay", update(UpdateStage::Replay { done: 31, of: 50 }), none);

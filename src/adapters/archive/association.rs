@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use dicom_ul::pdu::{
-    AbortRQServiceProviderReason, AssociationRJResult, AssociationRQ, PDataValueType, Pdu, PresentationContextProposed,
+    AbortRQServiceProviderReason, AssociationRJResult, AssociationRQ, Pdu, PresentationContextProposed,
     PresentationContextResultReason, UserVariableItem,
 };
 use rustls::pki_types::ServerName;
@@ -15,10 +15,10 @@ use super::super::dicom::{TRANSFER_SYNTAXES, TransferSyntax};
 use super::super::listener::command::{self, CommandError, CommandSet};
 use super::super::listener::negotiation::APPLICATION_CONTEXT;
 use super::super::listener::tls::Tls;
-use super::super::listener::wire::{Wire, WireError};
+use super::super::listener::wire::{AnswerError, Wire, WireError};
 use super::super::listener::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
 use crate::config::{ArchiveAddress, ArchiveConfig};
-use crate::domain::What;
+use crate::domain::{ArchiveTrouble, What};
 
 /// For a connection to be made.
 pub const CONNECT: Duration = Duration::from_secs(5);
@@ -55,6 +55,8 @@ pub(super) enum CallError {
     Wire(#[from] WireError),
     #[error("{0}")]
     Command(#[from] CommandError),
+    #[error("{0}")]
+    Answer(#[from] AnswerError),
     #[error("it rejects the association {how}: {why}")]
     Rejected { how: &'static str, why: String },
     #[error("it gives up the association")]
@@ -63,6 +65,32 @@ pub(super) enum CallError {
     NotDue,
     #[error("this program ends")]
     Closing,
+}
+
+impl CallError {
+    /// As the panel says it.
+    pub(super) fn kind(&self) -> ArchiveTrouble {
+        match self {
+            Self::Name(_) | Self::NoAddress => ArchiveTrouble::NoAddress,
+            Self::NoServerName(_) => ArchiveTrouble::Certificate,
+            Self::Connect(_) | Self::Closing => ArchiveTrouble::Unreachable,
+            Self::Rejected { .. } => ArchiveTrouble::Rejected,
+            Self::Wire(error) | Self::Answer(AnswerError::Wire(error)) => match error {
+                WireError::Tls(_) | WireError::SpeaksTls => ArchiveTrouble::Certificate,
+                WireError::Closed | WireError::TimedOut | WireError::Io(_) => ArchiveTrouble::Unreachable,
+                WireError::TooLarge { .. }
+                | WireError::NotDue(_)
+                | WireError::Malformed(_)
+                | WireError::Unwritable(_) => ArchiveTrouble::WrongAnswer,
+            },
+            Self::Command(_)
+            | Self::Aborted
+            | Self::NotDue
+            | Self::Answer(AnswerError::Command(_) | AnswerError::Aborted | AnswerError::NotDue) => {
+                ArchiveTrouble::WrongAnswer
+            }
+        }
+    }
 }
 
 /// Why the archive takes no objects of a kind.
@@ -149,34 +177,11 @@ impl Association {
 
     /// Status and comment of the C-STORE-RSP.
     fn answer(&mut self) -> Result<(u16, String), CallError> {
-        let deadline = Instant::now() + ANSWER;
-        let mut bytes = Vec::new();
-        loop {
-            let data = match self.wire.receive_pdu(deadline, PDU_BYTES)? {
-                Pdu::PData { data } => data,
-                Pdu::AbortRQ { .. } => return Err(CallError::Aborted),
-                _ => return Err(CallError::NotDue),
-            };
-            for value in data {
-                if value.value_type != PDataValueType::Command {
-                    return Err(CallError::NotDue);
-                }
-                bytes.extend(value.data);
-                if bytes.len() > command::MOST_BYTES {
-                    return Err(CallError::NotDue);
-                }
-                if value.is_last {
-                    let answer = CommandSet::parse(&bytes)?;
-                    let due = answer.u16(command::COMMAND_FIELD)? == command::C_STORE | command::RESPONSE
-                        && answer.u16(command::ANSWERED_MESSAGE_ID)? == self.message;
-                    return if due {
-                        Ok((answer.u16(command::STATUS)?, answer.text(command::ERROR_COMMENT)))
-                    } else {
-                        Err(CallError::NotDue)
-                    };
-                }
-            }
+        let answer = self.wire.receive_answer(command::C_STORE, Instant::now() + ANSWER, PDU_BYTES)?;
+        if answer.u16(command::ANSWERED_MESSAGE_ID)? != self.message {
+            return Err(CallError::Answer(AnswerError::NotDue));
         }
+        Ok((answer.u16(command::STATUS)?, answer.text(command::ERROR_COMMENT)))
     }
 
     /// Ends it in good order. All that was sent has been answered: what goes wrong from here on changes nothing.

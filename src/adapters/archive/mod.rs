@@ -25,9 +25,8 @@ use super::listener::tls::Tls;
 use super::spool;
 use super::wall::Wall;
 use super::{clock, content};
-use crate::config::ArchiveConfig;
-use crate::domain::{Acquired, Identity, What};
-use crate::pipeline::film;
+use crate::config::{ArchiveConfig, Sending};
+use crate::domain::{Acquired, ArchiveTrouble, Identity, Language, What};
 use crate::record::{Digest, Journal, JournalError, QueueFigures, QueueState, Queued, Recorded, Tried};
 
 /// Objects that are made together and go over one association; a capture has more than a megabyte.
@@ -59,6 +58,9 @@ pub const STATUSES: [(RangeInclusive<u16>, QueueState, &str); 13] = [
     (0xC000..=0xCFFF, QueueState::Failed, "cannot understand"),
 ];
 
+/// Statuses with which it says that it has no room: resource limitation, out of resources.
+const NO_ROOM: [RangeInclusive<u16>; 2] = [0x0213..=0x0213, 0xA700..=0xA7FF];
+
 fn state_after(status: u16) -> (QueueState, &'static str) {
     let known = STATUSES.iter().find(|(statuses, ..)| statuses.contains(&status));
     known.map_or((QueueState::Waits, "a status that is not known"), |(_, state, meaning)| (*state, meaning))
@@ -75,6 +77,36 @@ pub enum ArchiveError {
     Tls(#[from] TlsError),
 }
 
+impl ArchiveError {
+    fn kind(&self) -> ArchiveTrouble {
+        match self {
+            Self::Journal(_) => ArchiveTrouble::Queue,
+            Self::Tls(_) => ArchiveTrouble::Certificate,
+        }
+    }
+}
+
+/// Why objects wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// As the panel says it.
+    pub kind: ArchiveTrouble,
+    /// As the log says it.
+    pub told: String,
+}
+
+impl From<&CallError> for Trouble {
+    fn from(error: &CallError) -> Self {
+        Self { kind: error.kind(), told: error.to_string() }
+    }
+}
+
+impl From<&ArchiveError> for Trouble {
+    fn from(error: &ArchiveError) -> Self {
+        Self { kind: error.kind(), told: error.to_string() }
+    }
+}
+
 /// What came of working the queue off once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Round {
@@ -85,7 +117,7 @@ pub struct Round {
     /// Objects that wait afterwards.
     pub left: u64,
     /// Why some of them do.
-    pub trouble: Option<String>,
+    pub trouble: Option<Trouble>,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +128,8 @@ struct Inner {
     /// Of the association.
     socket: Option<TcpStream>,
     figures: QueueFigures,
+    /// Of the last round.
+    trouble: Option<ArchiveTrouble>,
 }
 
 /// Whether the files that `config` names can be used.
@@ -114,21 +148,16 @@ pub struct Archive {
     journal: PathBuf,
     spool: PathBuf,
     utc_offset_s: i32,
+    language: Language,
     inner: Mutex<Inner>,
     changed: Condvar,
 }
 
 impl Archive {
-    /// Sends what `journal` has queued; films for captures are looked for in the spool's folder.
-    pub fn new(config: ArchiveConfig, journal: &Path, spool: &Path, utc_offset_s: i32) -> Self {
-        Self {
-            config,
-            journal: journal.to_owned(),
-            spool: spool.to_owned(),
-            utc_offset_s,
-            inner: Mutex::default(),
-            changed: Condvar::new(),
-        }
+    /// Sends what the journal has queued; films for captures are looked for in the spool's folder.
+    pub fn new(sending: Sending) -> Self {
+        let Sending { archive: config, journal, spool, utc_offset_s, language } = sending;
+        Self { config, journal, spool, utc_offset_s, language, inner: Mutex::default(), changed: Condvar::new() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -163,6 +192,11 @@ impl Archive {
         self.inner().figures.clone()
     }
 
+    /// Why what waits was not taken the last time that it was tried; `None` where it was, or nothing waited.
+    pub fn trouble(&self) -> Option<ArchiveTrouble> {
+        self.inner().trouble
+    }
+
     fn is_closing(&self) -> bool {
         self.inner().closing
     }
@@ -185,10 +219,11 @@ impl Archive {
                 Err(ArchiveError::Journal(JournalError::Missing(_))) => (None, IDLE),
                 Err(error) => {
                     journal = None;
-                    (Some(error.to_string()), back_off.pause())
+                    (Some(Trouble::from(&error)), back_off.pause())
                 }
             };
-            if let Some(told) = &told
+            self.inner().trouble = told.as_ref().map(|trouble| trouble.kind);
+            if let Some(Trouble { told, .. }) = &told
                 && !self.is_closing()
             {
                 let seconds = pause.as_secs_f64().ceil();
@@ -336,19 +371,19 @@ impl Archive {
     /// An association; `None`, and that written down, where there is none to be had.
     fn call(&self, journal: &mut Journal, round: &mut Round) -> Result<Option<Association>, ArchiveError> {
         let opened = self.open();
-        let told = match &opened {
+        let trouble = match &opened {
             Ok(Ok(_)) => None,
-            Ok(Err(call)) => Some(call.to_string()),
-            Err(error) => Some(error.to_string()),
+            Ok(Err(call)) => Some(Trouble::from(call)),
+            Err(error) => Some(Trouble::from(error)),
         };
         // That this program ends says nothing of the archive.
         if !self.is_closing() {
-            journal.reached(told.as_deref().map_or(Ok(()), Err), clock::now().0)?;
+            journal.reached(trouble.as_ref().map_or(Ok(()), |trouble| Err(&trouble.told)), clock::now().0)?;
         }
         match opened? {
             Ok(association) => Ok(Some(association)),
             Err(_) => {
-                round.trouble = told;
+                round.trouble = trouble;
                 Ok(None)
             }
         }
@@ -365,7 +400,9 @@ impl Archive {
             return Ok(Err("its reading is not in the journal any more".to_owned()));
         };
         let film = if object.what == What::Capture { films.of(&row) } else { None };
-        let shown = Shown { film: film.as_ref(), utc_offset_s: self.utc_offset_s };
+        let map = if film.is_some() { journal.map_of(row.sequence)? } else { None };
+        let (utc_offset_s, language) = (self.utc_offset_s, self.language);
+        let shown = Shown { film: film.as_ref(), map: map.as_ref(), utc_offset_s, language };
         Ok(Derived::of(&row, object.what, shown).map_err(|error| error.to_string()))
     }
 
@@ -388,10 +425,14 @@ impl Archive {
                 }
                 Err(call) => {
                     if !self.is_closing() {
-                        let told = call.to_string();
-                        let tried = Tried { state: QueueState::Waits, status: None, told: Some(told.clone()) };
-                        journal.tried(object, &tried, clock::now().0)?;
-                        round.trouble = Some(told);
+                        let trouble = Trouble::from(&call);
+                        let told = Some(trouble.told.clone());
+                        journal.tried(
+                            object,
+                            &Tried { state: QueueState::Waits, status: None, told },
+                            clock::now().0,
+                        )?;
+                        round.trouble = Some(trouble);
                     }
                     return Ok(());
                 }
@@ -423,7 +464,14 @@ impl Archive {
                 round.failed += 1;
                 log::error!("archive {}: {name} will not be sent: {told}", self.config.called);
             }
-            QueueState::Waits => round.trouble = Some(format!("does not take {name}: {told}")),
+            QueueState::Waits => {
+                let kind = match tried.status {
+                    None => ArchiveTrouble::NotAccepted,
+                    Some(status) if NO_ROOM.iter().any(|statuses| statuses.contains(&status)) => ArchiveTrouble::NoRoom,
+                    Some(_) => ArchiveTrouble::WrongAnswer,
+                };
+                round.trouble = Some(Trouble { kind, told: format!("does not take {name}: {told}") });
+            }
         }
         Ok(())
     }
@@ -477,10 +525,9 @@ impl<'a> Films<'a> {
             return None;
         }
         let wall = self.wall.get_or_insert_with(Wall::of_this_program);
-        let read = wall.read_film(&path, &Limits::default());
+        let read = wall.read_object(&path, &Limits::default());
         let read = read.inspect_err(|error| log::warn!("{}: drawn without its film: {error}", path.display())).ok()?;
-        let developed = if spool::is_photograph(&path) { read.and_then(film::develop) } else { read };
-        developed.ok()
+        read.film.ok()
     }
 }
 

@@ -1,7 +1,8 @@
 //! The verdict's screen of a reading as a DICOM picture: Secondary Capture Image (PS3.3 A.8.1), uncompressed RGB, for
 //! archives and viewers that show no structured reports.
 //!
-//! It is drawn anew from the journal's row, in English, with the film where that is still at hand and without its map.
+//! It is drawn anew from what the journal keeps of the reading, in the site's language, with the film where that is still
+//! at hand and the map that was shown with it.
 
 use dicom_core::value::PrimitiveValue;
 use dicom_core::{DataElement, Tag, VR};
@@ -82,7 +83,11 @@ fn number(tag: Tag, value: u16) -> DataElement<InMemDicomObject> {
 
 /// How the picture came about.
 fn derivation(shown: Shown<'_>) -> String {
-    let film = if shown.film.is_some() { "with the film" } else { "without the film" };
+    let film = match (shown.film, shown.map) {
+        (Some(_), Some(_)) => "with the film and where the network looked",
+        (Some(_), None) => "with the film",
+        (None, _) => "without the film",
+    };
     let minutes = shown.utc_offset_s / 60;
     let (sign, minutes) = if minutes < 0 { ('-', -minutes) } else { ('+', minutes) };
     let zone = format!("UTC{sign}{:02}:{:02}", minutes / 60, minutes % 60);
@@ -106,12 +111,16 @@ fn draw(row: &Recorded, shown: Shown<'_>) -> Result<Frame, DerivedError> {
     };
     let (reading, operating_point) = reading_of(row).ok_or_else(unknown)?;
     let screen = VerdictScreen {
-        film: shown.film.map(|film| Film { image: &film.image, pixel_aspect: film.pixel_aspect, saliency: None }),
+        film: shown.film.map(|film| Film {
+            image: &film.image,
+            pixel_aspect: film.pixel_aspect,
+            saliency: shown.map.map(|(map, window)| (map, *window)),
+        }),
         reading: &reading,
         operating_point: &operating_point,
         model_name: &row.model_name,
         model_version: &row.model_version,
-        page: Page::Verdict,
+        page: Page::Whole,
         case: Some(Case {
             sequence: u64::try_from(row.sequence).unwrap_or(0),
             who: who(row),
@@ -125,7 +134,8 @@ fn draw(row: &Recorded, shown: Shown<'_>) -> Result<Frame, DerivedError> {
         }),
     };
     let mut frame = Frame::new(SIZE.0.into(), SIZE.1.into());
-    Screen::Verdict(screen).draw(&mut frame, Look::default());
+    let look = Look { language: shown.language, ..Look::default() };
+    Screen::Verdict(screen).draw(&mut frame, look);
     Ok(frame)
 }
 
@@ -146,7 +156,7 @@ mod tests {
     #[test]
     fn the_zone_of_the_time_in_the_picture_is_told() {
         for (utc_offset_s, zone) in [(0, "UTC+00:00"), (20_700, "UTC+05:45"), (-12_600, "UTC-03:30")] {
-            let told = derivation(Shown { utc_offset_s, film: None });
+            let told = derivation(Shown { utc_offset_s, ..Shown::default() });
             assert!(
                 told.contains(&format!("without the film, drawn from its record; the time in it is {zone}. ")),
                 "{told}"

@@ -15,7 +15,7 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use super::super::listener::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
 use super::capture::{self, SECONDARY_CAPTURE};
 use super::report::{self, COMPREHENSIVE_SR};
-use crate::domain::{Acquired, SopInstanceUid};
+use crate::domain::{Acquired, Language, SaliencyMap, SopInstanceUid, Window};
 use crate::record::{Recorded, Uuid, What, rfc3339, series_uid_of, sop_uid_of};
 
 /// In which files are written.
@@ -49,8 +49,12 @@ pub enum DerivedError {
 pub struct Shown<'a> {
     /// The film, where it is still at hand.
     pub film: Option<&'a Acquired>,
+    /// Where the network looked, and which part of the film it saw; drawn with the film alone.
+    pub map: Option<&'a (SaliencyMap, Window)>,
     /// Seconds that the place's time is ahead of UTC.
     pub utc_offset_s: i32,
+    /// What is spoken in the picture; its header is in English.
+    pub language: Language,
 }
 
 /// An object of a reading.

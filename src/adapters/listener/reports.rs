@@ -17,18 +17,18 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dicom_ul::pdu::{
-    AbortRQServiceProviderReason, AssociationRQ, PDataValueType, Pdu, PresentationContextProposed,
-    PresentationContextResultReason, RequestorRoles, UserVariableItem,
+    AbortRQServiceProviderReason, AssociationRQ, Pdu, PresentationContextProposed, PresentationContextResultReason,
+    RequestorRoles, UserVariableItem,
 };
 use serde::{Deserialize, Serialize};
 
 use super::super::dicom::TRANSFER_SYNTAXES;
 use super::super::spool::Spool;
-use super::command::{self, CommandError, CommandSet};
+use super::command::{self, CommandError};
 use super::commitment::Request;
 use super::negotiation::{APPLICATION_CONTEXT, STORAGE_COMMITMENT};
 use super::tls::Tls;
-use super::wire::{Wire, WireError};
+use super::wire::{AnswerError, Wire, WireError};
 use super::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
 use crate::config::ListenerConfig;
 
@@ -309,6 +309,8 @@ enum CallError {
     Wire(#[from] WireError),
     #[error("{0}")]
     Command(#[from] CommandError),
+    #[error("{0}")]
+    Answer(#[from] AnswerError),
     #[error("it rejects the association: {0}")]
     Rejected(String),
     #[error("it accepts no storage commitment")]
@@ -371,7 +373,9 @@ fn exchange(
     let report = request.judge(spool);
     let data = report.to_bytes(syntax.uid).map_err(CallError::Unwritable)?;
     wire.send_message(CONTEXT, &report.event(1).to_bytes(), &data, peer_pdu_bytes.unwrap_or(0))?;
-    let status = answer(wire, config)?;
+    let deadline = Instant::now() + config.limits.idle_timeout;
+    let status =
+        wire.receive_answer(command::N_EVENT_REPORT, deadline, config.limits.pdu_bytes)?.u16(command::STATUS)?;
     if status != 0 {
         return Err(CallError::Status(status));
     }
@@ -380,32 +384,6 @@ fn exchange(
         let _ = wire.receive_pdu(Instant::now() + config.limits.network_timeout, config.limits.pdu_bytes);
     }
     Ok(report.counts())
-}
-
-/// The status of the N-EVENT-REPORT-RSP.
-fn answer(wire: &mut Wire, config: &ListenerConfig) -> Result<u16, CallError> {
-    let deadline = Instant::now() + config.limits.idle_timeout;
-    let mut bytes = Vec::new();
-    loop {
-        let Pdu::PData { data } = wire.receive_pdu(deadline, config.limits.pdu_bytes)? else {
-            return Err(CallError::NotDue);
-        };
-        for value in data {
-            if value.value_type != PDataValueType::Command {
-                return Err(CallError::NotDue);
-            }
-            bytes.extend(value.data);
-            if bytes.len() > command::MOST_BYTES {
-                return Err(CallError::NotDue);
-            }
-            if value.is_last {
-                let answer = CommandSet::parse(&bytes)?;
-                let field = answer.u16(command::COMMAND_FIELD)?;
-                let expected = command::N_EVENT_REPORT | command::RESPONSE;
-                return if field == expected { Ok(answer.u16(command::STATUS)?) } else { Err(CallError::NotDue) };
-            }
-        }
-    }
 }
 
 fn number_of(path: &Path) -> Option<u64> {

@@ -12,6 +12,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, ServerConnection, StreamOwned};
 
 use super::super::deadlined::Deadlined;
+use super::command::{self, CommandError, CommandSet};
 use super::tls::{self, Tls};
 
 /// Of an A-ASSOCIATE-RQ: 128 presentation contexts with 64 transfer syntaxes each are larger than any peer's.
@@ -55,6 +56,19 @@ impl WireError {
             Self::NotDue(_) => Some(AbortRQServiceProviderReason::UnrecognizedPdu),
         }
     }
+}
+
+/// Why a command of ours was not answered.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::adapters) enum AnswerError {
+    #[error("{0}")]
+    Wire(#[from] WireError),
+    #[error("{0}")]
+    Command(#[from] CommandError),
+    #[error("it gives up the association")]
+    Aborted,
+    #[error("it sends what is not due")]
+    NotDue,
 }
 
 /// What carries the PDUs.
@@ -254,6 +268,35 @@ impl Wire {
             _ => None,
         };
         self.receive(limit, |_| Instant::now() + network_timeout)
+    }
+
+    /// The answer to a command of ours with that command field (PS3.7 E.1), complete at `deadline`, in PDUs of at most
+    /// `most` bytes.
+    pub(in crate::adapters) fn receive_answer(
+        &mut self,
+        field: u16,
+        deadline: Instant,
+        most: u32,
+    ) -> Result<CommandSet, AnswerError> {
+        let mut bytes = Vec::new();
+        loop {
+            let data = match self.receive_pdu(deadline, most)? {
+                Pdu::PData { data } => data,
+                Pdu::AbortRQ { .. } => return Err(AnswerError::Aborted),
+                _ => return Err(AnswerError::NotDue),
+            };
+            for value in data {
+                bytes.extend(value.data);
+                if value.value_type != PDataValueType::Command || bytes.len() > command::MOST_BYTES {
+                    return Err(AnswerError::NotDue);
+                }
+                if value.is_last {
+                    let answer = CommandSet::parse(&bytes)?;
+                    let due = answer.u16(command::COMMAND_FIELD)? == field | command::RESPONSE;
+                    return if due { Ok(answer) } else { Err(AnswerError::NotDue) };
+                }
+            }
+        }
     }
 
     fn receive(

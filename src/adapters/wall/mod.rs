@@ -31,7 +31,11 @@ pub use self::confinement::{Confinement, Landlock};
 use self::protocol::ProtocolError;
 use super::deadlined::Deadlined;
 use super::file::{self, Limits};
+#[cfg(feature = "kiosk")]
+use super::spool;
 use crate::domain::{Acquired, Reason, Rejection};
+#[cfg(feature = "kiosk")]
+use crate::pipeline::film::develop;
 
 /// The name of the subcommand that [`decode_for_parent`] is behind.
 pub const SUBCOMMAND: &str = "decode";
@@ -105,6 +109,16 @@ struct Decoder {
 
 /// A film, or why there is none.
 type Film = Result<Acquired, Rejection>;
+
+/// What lay in a spool.
+#[cfg(feature = "kiosk")]
+#[derive(Clone, Debug)]
+pub struct Developed {
+    /// The film, or why there is none.
+    pub film: Result<Acquired, Rejection>,
+    /// The photograph in which there is no film: whoever took it sees what was wrong.
+    pub photograph: Option<Acquired>,
+}
 
 /// A file that is digested while it is read.
 struct Digested {
@@ -194,6 +208,22 @@ impl Wall {
             Ok((file, bytes)) => self.decode_from(file, bytes, limits, path.display()),
             Err(rejection) => Ok(Err(rejection)),
         }
+    }
+
+    /// Reads the film of an object that lies in a spool; a photograph is developed.
+    ///
+    /// # Errors
+    /// As [`read_film`](Self::read_film).
+    #[cfg(feature = "kiosk")]
+    pub fn read_object(&mut self, path: &Path, limits: &Limits) -> Result<Developed, WallError> {
+        let read = self.read_film(path, limits)?;
+        Ok(match read {
+            Ok(photograph) if spool::is_photograph(path) => match develop(photograph.clone()) {
+                Ok(film) => Developed { film: Ok(film), photograph: None },
+                Err(rejection) => Developed { film: Err(rejection), photograph: Some(photograph) },
+            },
+            film => Developed { film, photograph: None },
+        })
     }
 
     /// As [`read_film`](Self::read_film); gives the SHA-256 of the very bytes that were decoded too, where all of them

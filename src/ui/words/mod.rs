@@ -46,13 +46,15 @@ phrases! {
     // Starting.
     Starting, StartStorage, StartJournal, StartModel, StartSelfTest, StartIntake, Program,
     // Ready.
-    Ready, ReadyAttention, NotReady, HandIn, WayNetwork, WayFolder, WayDrive, WayCamera, FilmsRead, FilmsWaiting, Time,
+    Ready, ReadyAttention, NotReady, HandIn, WayNetwork, WayFolder, WayDrive, WayCamera, FilmsRead, ReadBefore, FilmsWaiting, Time,
     PartStorage, PartJournal, PartModel, PartListener, PartFolders, PartCamera, PartArchive, PartTemperature, PartPower,
     PartClock, StorageFree, StorageNearlyFull, StorageFull, StorageFailed, JournalSound, JournalBroken, JournalFailed,
-    ModelOnTrial, ModelMissing, ModelSelfTestFailed, Works, Off, Restarting, Broken, ArchiveWaiting, Celsius,
+    ModelOnTrial, ModelMissing, ModelSelfTestFailed, Works, Off, Restarting, Broken, ArchiveWaiting,
+    ArchiveRefused, ArchiveNoAddress, ArchiveUnreachable, ArchiveCertificate, ArchiveRejected,
+    ArchiveNotAccepted, ArchiveNoRoom, ArchiveWrongAnswer, ArchiveQueue, Celsius,
     CelsiusWarm, CelsiusHot, PowerSound, PowerLow, ClockVerified, ClockNotVerified,
     // Numbers and dates.
-    Percent, BelowOnePercent, Above99Percent, Megabytes, Gigabytes, Moment,
+    Percent, BelowOnePercent, Above99Percent, Megabytes, Gigabytes, Moment, Comma, AndMore, Yes, No,
     // Photographing, and where else to go.
     AimOpening, AimBlind, AimTaking, AimGood, AimNoFilm, AimCutOff, AimNearer, AimStraight, AimGlare, AimFocus, AimMoire,
     AimBright, AimDark, Menu, MenuUpdate,
@@ -63,6 +65,11 @@ phrases! {
     // Updates.
     UpdateOffered, UpdateInstalling, UpdateSelfTest, UpdateReplay, UpdateTrial, UpdateConfirmed, UpdateRolledBack,
     UpdateFailed, SignedBy, Running, NoRunning, Offered, Audit, NoAudit, Interval, Differences, NoDifferences, BecameOf,
+    MeasureSensitivity, MeasureSpecificity, MeasureAuc, MeasureLungsBlack, MeasureBorderOnly, MeasureOthersRefused,
+    MeasureFilmsRefused, FilmsHeldOut, FilmsExternal, SignerRevoked,
+    TopicRelease, TopicFile, TopicProgram, TopicNetwork, TopicInput, TopicCalibration, TopicRuleOut, TopicRuleIn,
+    TopicPneumonia, TopicNormal, TopicNovelty, TopicLungs, TopicJudges, TopicTestFilms,
+    InputWhole, InputStretched, InputAsShown, InputByRank, JudgesFilm, JudgesLungs,
     KeepPowerOn, CasesReadAgain, CasesChanged, NoCaseChanged, KeepOrGoBack, InForce, OldModelRuns,
     FailedDamaged, FailedNotTrusted, FailedTooOld, FailedNeedsNewerProgram, FailedUnfinished, FailedStorageFull,
     FailedStorage, FailedSelfTest, FailedReplay, FailedBootsUsedUp, FailedModelFault, FailedDeclined,
@@ -107,6 +114,11 @@ impl Words {
         values.iter().fold(self.say(phrase).to_owned(), |said, (name, value)| {
             said.replace(&format!("{{{name}}}"), &self.apart(value))
         })
+    }
+
+    /// One thing after the other.
+    pub(super) fn list(self, said: &[String]) -> String {
+        said.join(&format!("{} ", self.say(Phrase::Comma)))
     }
 
     /// A value from outside, kept from disturbing the order of the words around it.
@@ -171,7 +183,7 @@ mod tests {
     #[test]
     fn every_language_says_everything_in_its_own_words() {
         /// Words that are the same in English and in another language, and signs.
-        const SHARED: [&str; 24] = [
+        const SHARED: [&str; 26] = [
             "LabelCovid19",
             "Patient",
             "KeyVerdict",
@@ -196,6 +208,8 @@ mod tests {
             "Works",
             "Off",
             "Interval",
+            "Comma",
+            "No",
         ];
         let english = all(Words(Language::English));
         for language in Language::ALL {
