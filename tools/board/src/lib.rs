@@ -2,7 +2,8 @@
 //!
 //! What is emulated is the hardware alone; the kernel and its drivers are those of a board: a virtio panel behind
 //! `/dev/fb0` and DRM/KMS, GPIO lines of a PL061, USB drives, a watchdog, a network card, an ext4 disk. A test drives the
-//! board from outside: it runs commands in it, presses its button, looks at its screen, cuts its power.
+//! board from outside: it runs commands in it, presses its button, looks at its screen, cuts its power. A second machine is
+//! the Raspberry Pi 3 B, with its own device tree, GPIO controller and display.
 //!
 //! Nothing is downloaded here: `cross/fetch-board` has brought the parts, `cross/build aarch64` the program.
 
@@ -12,6 +13,7 @@ mod kernel_modules;
 mod machine;
 mod monitor;
 mod parts;
+mod pi3;
 mod picture;
 
 pub use archive::Archive;

@@ -8,13 +8,15 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use serde_json::json;
 use tempfile::TempDir;
 use thiserror::Error;
 
 use crate::monitor::patiently;
-use crate::{Archive, Disk, KernelModules, ModuleError, Monitor, MonitorError, Parts, PartsError, Picture};
+use crate::{Archive, Disk, KernelModules, ModuleError, Monitor, MonitorError, Parts, PartsError, Picture, pi3};
 
 const INIT: &str = include_str!("init.sh");
+const SHELL: &str = include_str!("shell.sh");
 /// Ends a command's output in the answer of the board's shell.
 const RECORD_SEPARATOR: u8 = 0x1e;
 
@@ -58,6 +60,20 @@ pub enum BoardError {
         /// Last lines of the console.
         console: String,
     },
+    /// The board has no shell.
+    #[error("this board has no shell to run {0:?} in: it is seen from outside alone")]
+    NoShell(String),
+    /// The machine's state could not be kept.
+    #[error("the state of the emulated board cannot be kept: {0}")]
+    State(String),
+    /// The device tree cannot be made.
+    #[error("{path} cannot be made with fdtput: {words}; install the package device-tree-compiler")]
+    DeviceTree {
+        /// The device tree.
+        path: PathBuf,
+        /// What fdtput said.
+        words: String,
+    },
     /// Something awaited did not come to be.
     #[error("{what} did not come to be within {limit:?}; its console: {console}")]
     Awaited {
@@ -79,16 +95,30 @@ pub struct Output {
     pub status: i32,
 }
 
+/// Which board is emulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Machine {
+    /// QEMU's `virt`: whatever is plugged in.
+    Virt,
+    /// QEMU's `raspi3b`, with the device tree of the kernel's package.
+    RaspberryPi3,
+}
+
 /// A board to be started: what is plugged in and what is in its memory.
 #[derive(Debug)]
 pub struct Plan {
+    machine: Machine,
     parts: Parts,
     modules: KernelModules,
+    /// So many of the modules are loaded at start, all unless said.
+    at_start: Option<usize>,
     archive: Archive,
     arguments: Vec<String>,
     memory_mib: u32,
+    cores: u32,
     disks: u32,
     image: Option<PathBuf>,
+    state: Option<PathBuf>,
 }
 
 impl Plan {
@@ -103,11 +133,33 @@ impl Plan {
             archive.folder(folder);
         }
         archive.file("init", INIT.as_bytes());
+        archive.file("bin/shell", SHELL.as_bytes());
         archive.file("bin/busybox", &read(&parts.busybox)?);
         archive.link("bin/sh", "busybox");
         archive.file("bin/lightbox", &read(&parts.program)?);
         let modules = KernelModules::of(&parts.modules)?;
-        Ok(Self { parts, modules, archive, arguments: Vec::new(), memory_mib: 512, disks: 0, image: None })
+        Ok(Self {
+            machine: Machine::Virt,
+            parts,
+            modules,
+            at_start: None,
+            archive,
+            arguments: Vec::new(),
+            memory_mib: 512,
+            cores: 2,
+            disks: 0,
+            image: None,
+            state: None,
+        })
+    }
+
+    /// A Raspberry Pi 3 B: four cores, 1 GiB, a display of 800 × 480, GPIO lines of its own, no network, no drive, and no
+    /// shell: it is seen from outside alone.
+    ///
+    /// # Errors
+    /// A part is missing.
+    pub fn raspberry_pi_3() -> Result<Self, BoardError> {
+        Ok(Self { machine: Machine::RaspberryPi3, memory_mib: 1024, cores: 4, ..Self::new()? })
     }
 
     /// A board with the system that `cross/image virt` has made in a folder, in place of one in memory. It has no shell: it
@@ -161,6 +213,12 @@ impl Plan {
         Ok(self)
     }
 
+    /// Modules that are picked from now on are not loaded at start, but by the command `load-modules`.
+    pub fn later(mut self) -> Self {
+        self.at_start = Some(self.modules.picked().len());
+        self
+    }
+
     /// Arguments for a module that is loaded at start, as one would give them to `insmod`.
     pub fn module_arguments(self, name: &str, arguments: &str) -> Self {
         self.file(&format!("etc/modules/{name}"), arguments.as_bytes())
@@ -206,6 +264,18 @@ impl Plan {
         self
     }
 
+    /// How many cores the board has.
+    pub fn cores(mut self, cores: u32) -> Self {
+        self.cores = cores;
+        self
+    }
+
+    /// Goes on where a board of the same plan was when [`Board::keep_state`] kept its state, in place of starting anew.
+    pub fn from_state(mut self, state: &Path) -> Self {
+        self.state = Some(state.to_owned());
+        self
+    }
+
     /// Arguments for QEMU.
     pub fn with<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
         self.arguments.extend(arguments.into_iter().map(str::to_owned));
@@ -220,13 +290,15 @@ impl Plan {
         let scratch =
             tempfile::Builder::new().prefix("board").tempdir().map_err(failed("a scratch folder cannot be made"))?;
         let mut archive = self.archive;
-        let mut order = String::new();
-        for (name, content) in self.modules.picked() {
+        let (mut order, mut later) = (String::new(), String::new());
+        for (index, (name, content)) in self.modules.picked().iter().enumerate() {
             archive.file(&format!("modules/{name}.ko"), content);
-            order.push_str(name);
-            order.push('\n');
+            let list = if self.at_start.is_none_or(|count| index < count) { &mut order } else { &mut later };
+            list.push_str(name);
+            list.push('\n');
         }
         archive.file("modules/order", order.as_bytes());
+        archive.file("modules/later", later.as_bytes());
         let path = |name: &str| scratch.path().join(name);
         let (kernel, first_root) = match &self.image {
             Some(folder) => (folder.join("kernel"), folder.join("start")),
@@ -237,26 +309,40 @@ impl Plan {
         };
         let errors = fs::File::create(path("qemu")).map_err(failed("QEMU's messages cannot be written"))?;
         let mut qemu = self.parts.qemu()?;
-        qemu.args(["-M", "virt,gic-version=2", "-cpu", "cortex-a72", "-smp", "2", "-nodefaults", "-display", "none"])
-            .args(["-m", &self.memory_mib.to_string()])
+        match self.machine {
+            Machine::Virt => {
+                qemu.args(["-M", "virt,gic-version=2", "-cpu", "cortex-a72", "-smp", &self.cores.to_string()])
+                    .args(["-device", "virtio-rng-pci,romfile=", "-device", "virtio-serial-pci"])
+                    .args(["-chardev", &format!("socket,id=shell,path={},server=on,wait=off", path("shell").display())])
+                    .args(["-device", "virtserialport,chardev=shell,name=shell"]);
+            }
+            Machine::RaspberryPi3 => {
+                let tree = path("device-tree");
+                pi3::write_device_tree(&self.parts.device_tree("broadcom/bcm2837-rpi-3-b.dtb")?, &tree)?;
+                qemu.args(["-M", "raspi3b", "-dtb"]).arg(tree).args(pi3::display_arguments());
+            }
+        }
+        qemu.args(["-nodefaults", "-display", "none", "-m", &self.memory_mib.to_string()])
             .arg("-kernel")
             .arg(kernel)
             .arg("-initrd")
             .arg(first_root)
             .args(["-append", "console=ttyAMA0 panic=-1 quiet loglevel=4 vt.global_cursor_default=0 consoleblank=0 random.trust_cpu=on"])
-            .args(["-device", "virtio-rng-pci,romfile=", "-device", "virtio-serial-pci"])
-            .args(["-chardev", &format!("socket,id=shell,path={},server=on,wait=off", path("shell").display())])
-            .args(["-device", "virtserialport,chardev=shell,name=shell"])
             .args(["-chardev", &format!("file,id=console,path={}", path("console").display()), "-serial", "chardev:console"])
             .args(["-qmp", &format!("unix:{},server=on,wait=off", path("monitor").display())])
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(errors);
+        if let Some(state) = &self.state {
+            qemu.arg("-incoming").arg(format!("file:{}", state.display()));
+        }
         let process = qemu.spawn().map_err(failed("QEMU cannot be started"))?;
         let mut board = Board { process, monitor: None, shell: None, switched_on: Instant::now(), scratch };
-        let shell = patiently(&board.path("shell"), Duration::from_secs(10)).map_err(|_| board.ended())?;
-        board.shell = Some(BufReader::new(shell));
+        if self.machine == Machine::Virt {
+            let shell = patiently(&board.path("shell"), Duration::from_secs(10)).map_err(|_| board.ended())?;
+            board.shell = Some(BufReader::new(shell));
+        }
         board.monitor = Some(Monitor::connect(&board.path("monitor"))?);
         Ok(board)
     }
@@ -280,7 +366,7 @@ impl Board {
     pub fn run_within(&mut self, command: &str, limit: Duration) -> Result<Output, BoardError> {
         assert!(!command.contains('\n'), "a command is one line: {command:?}");
         let until = Instant::now() + limit;
-        let shell = self.shell.as_mut().expect("a started board has a shell");
+        let Some(shell) = self.shell.as_mut() else { return Err(BoardError::NoShell(command.to_owned())) };
         shell
             .get_ref()
             .set_read_timeout(Some(Duration::from_millis(200)))
@@ -289,7 +375,6 @@ impl Board {
         let mut answer = Vec::new();
         let mut buffer = [0; 65536];
         while Instant::now() < until {
-            let shell = self.shell.as_mut().expect("a started board has a shell");
             match shell.read(&mut buffer) {
                 Ok(0) => return Err(self.ended()),
                 Ok(count) => answer.extend_from_slice(&buffer[..count]),
@@ -366,6 +451,24 @@ impl Board {
     #[must_use]
     pub fn age(&self) -> Duration {
         self.switched_on.elapsed()
+    }
+
+    /// Keeps the state of the whole machine, its memory and devices but not its drives, in a file, and ends it: see
+    /// [`Plan::from_state`].
+    ///
+    /// # Errors
+    /// QEMU cannot write it.
+    pub fn keep_state(mut self, to: &Path) -> Result<(), BoardError> {
+        self.monitor().ask("migrate", &json!({ "uri": format!("file:{}", to.display()) }))?;
+        let kept = |board: &mut Self| {
+            let status = board.monitor().ask("query-migrate", &json!({}))?;
+            match status["status"].as_str() {
+                Some("completed") => Ok(Some(())),
+                Some("failed" | "cancelled") => Err(BoardError::State(status.to_string())),
+                Some(_) | None => Ok(None),
+            }
+        };
+        self.wait_for("the state of the board in a file", Duration::from_secs(60), kept)
     }
 
     /// Takes the power away, at once.

@@ -61,6 +61,18 @@ impl Parts {
         })
     }
 
+    /// A device tree of the kernel's package.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn device_tree(&self, name: &str) -> Result<PathBuf, PartsError> {
+        let packages = self.folder.join("kernel/usr/lib");
+        let trees =
+            fs::read_dir(&packages).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path().join(name)));
+        let found = trees.into_iter().find(|path| path.exists());
+        found.ok_or(PartsError::Missing { what: "the device tree", path: packages.join("linux-image-*").join(name) })
+    }
+
     /// QEMU for 64-bit ARM, from its own folder and with its own libraries.
     ///
     /// # Errors

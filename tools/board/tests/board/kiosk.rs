@@ -1,17 +1,19 @@
 //! The kiosk as in the field: a modality sends a film, the verdict stands on the panel, a button pages, a lamp shines, a
 //! hung program is restarted by the watchdog.
 
+use std::path::Path;
 use std::time::Duration;
 
 use board::{Board, Disk, Picture, Plan, free_port};
 
+use crate::film::Film;
 use crate::support::{
-    BOOT, READING, done, kiosk_plan, log, logged, must, read, restart_kiosk, root, send, settled, start, stop_kiosk,
+    BOOT, READING, agree, done, from_base64, kiosk_plan, log, logged, must, png_of, read, restart_kiosk, send, settled,
+    start, stop_kiosk,
 };
 
-const FILM: &str = "tests/fixtures/chest-pa.dcm";
-/// The minute in which every film of these tests comes in: screens show it.
-const CLOCK: &str = "date -s '2026-03-01 12:00:05'";
+/// Holds the minute in which every film of these tests comes in: screens show it.
+const CLOCK: &str = "(while :; do date -s '2026-03-01 12:00:05'; sleep 5; done) >/dev/null 2>&1 3>&- &";
 
 fn field_plan(disk: &Disk, port: u16) -> Plan {
     let drm = read("board/virt-drm.toml");
@@ -31,11 +33,10 @@ fn field_plan(disk: &Disk, port: u16) -> Plan {
 
 /// Sends the film to a kiosk that has just been started and waits for its verdict.
 #[track_caller]
-fn verdict(board: &mut Board, port: u16) {
+fn verdict(board: &mut Board, film: &Path, port: u16) {
     logged(board, "listening on", 1, BOOT);
     logged(board, "shows Ready", 1, BOOT);
-    done(board, CLOCK);
-    must(send(port, &[&root().join(FILM)]));
+    must(send(port, &[film]));
     logged(board, "shows Verdict(Viewed { case: 1, page: Verdict", 1, READING);
 }
 
@@ -43,49 +44,7 @@ fn verdict(board: &mut Board, port: u16) {
 #[track_caller]
 fn last_png(board: &mut Board) -> Picture {
     let text = done(board, "base64 /run/screens/$(ls /run/screens | grep png | tail -n 1)");
-    let bytes = from_base64(&text);
-    let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().expect("a PNG");
-    let mut buffer = vec![0; reader.output_buffer_size().expect("a picture of a panel is small")];
-    let info = reader.next_frame(&mut buffer).expect("a PNG");
-    let channels = info.color_type.samples();
-    let pixels = buffer[..info.buffer_size()].chunks(channels).map(|pixel| match pixel {
-        [grey] | [grey, _] => [*grey; 3],
-        [red, green, blue, ..] => [*red, *green, *blue],
-        [] => unreachable!("a pixel has channels"),
-    });
-    Picture { width: info.width as usize, height: info.height as usize, pixels: pixels.collect() }
-}
-
-fn from_base64(text: &str) -> Vec<u8> {
-    let digits = text.bytes().filter_map(|byte| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    });
-    let (mut bytes, mut bits, mut held) = (Vec::new(), 0u32, 0);
-    for digit in digits {
-        bits = bits << 6 | u32::from(digit);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push((bits >> held) as u8);
-            bits &= (1 << held) - 1;
-        }
-    }
-    bytes
-}
-
-#[track_caller]
-fn agree(what: &str, shown: &Picture, expected: &Picture) {
-    let agreement = shown.agreement(expected);
-    assert!(
-        agreement >= 1.0,
-        "{what} agrees with what the program drew in {:.2} % of the pixels: {shown:?}, {expected:?}",
-        agreement * 100.0
-    );
+    png_of(&from_base64(&text))
 }
 
 /// The state of a line of the GPIO controller, as the kernel tells it; empty for one that nobody holds.
@@ -106,11 +65,14 @@ fn line(board: &mut Board, number: u32) -> String {
 fn a_film_sent_over_the_network_becomes_a_verdict_on_every_kind_of_panel() {
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let disk = must(Disk::ext4(&scratch.path().join("data"), 96));
+    let film = Film::real().write(scratch.path(), "1.2.826.0.1.3680043.9.9999.1");
     let port = must(free_port());
     let mut board = start(field_plan(&disk, port));
 
+    done(&mut board, CLOCK);
+
     // As it comes up by itself: framebuffer.
-    verdict(&mut board, port);
+    verdict(&mut board, &film, port);
     let framebuffer = settled(&mut board);
     assert!(framebuffer.colours() > 16, "a verdict has a picture of the film: {framebuffer:?}");
     let journal = done(&mut board, "lightbox journal list --json --journal /var/lib/lightbox/journal.db");
@@ -140,7 +102,7 @@ fn a_film_sent_over_the_network_becomes_a_verdict_on_every_kind_of_panel() {
     // The same film on the other panels looks the same, to the pixel.
     done(&mut board, "mkdir -p /run/screens");
     restart_kiosk(&mut board, "/etc/lightbox/png.toml");
-    verdict(&mut board, port);
+    verdict(&mut board, &film, port);
     let mut drawn = last_png(&mut board);
     for _ in 0..50 {
         if drawn.agreement(&framebuffer) >= 1.0 {
@@ -151,7 +113,7 @@ fn a_film_sent_over_the_network_becomes_a_verdict_on_every_kind_of_panel() {
     }
     agree("the framebuffer", &framebuffer, &drawn);
     restart_kiosk(&mut board, "/etc/lightbox/drm.toml");
-    verdict(&mut board, port);
+    verdict(&mut board, &film, port);
     agree("the display by DRM/KMS", &settled(&mut board), &drawn);
 
     // Ended in order, it leaves the lamps off and the watchdog disarmed.
@@ -166,9 +128,10 @@ fn a_film_sent_over_the_network_becomes_a_verdict_on_every_kind_of_panel() {
 fn a_hung_program_is_restarted_by_the_watchdog_and_the_device_comes_back() {
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let disk = must(Disk::ext4(&scratch.path().join("data"), 96));
+    let film = Film::real().write(scratch.path(), "1.2.826.0.1.3680043.9.9999.1");
     let port = must(free_port());
     let mut board = start(field_plan(&disk, port));
-    verdict(&mut board, port);
+    verdict(&mut board, &film, port);
     let ready = board.age();
     // It is fed for longer than the watchdog waits.
     std::thread::sleep(Duration::from_secs(15));

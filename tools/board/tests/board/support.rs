@@ -6,11 +6,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use board::{Board, BoardError, Output, Picture, Plan};
+use serde_json::{Value, json};
 
 /// How long a board may take to start. A boot takes five to ten seconds on two idle cores.
-pub(crate) const BOOT: Duration = Duration::from_secs(180);
+pub(crate) const BOOT: Duration = Duration::from_secs(300);
 /// How long the program may take to read a film: an emulated processor is slow.
-pub(crate) const READING: Duration = Duration::from_secs(180);
+pub(crate) const READING: Duration = Duration::from_secs(300);
 
 /// Starts the kiosk as the field does: data on a drive of its own, the program with the board file.
 const START: &str = "#!/bin/sh
@@ -52,7 +53,11 @@ pub(crate) fn must<T, E: Display>(result: Result<T, E>) -> T {
 
 /// A board with the released model in the place where the package puts it.
 pub(crate) fn plan() -> Plan {
-    let mut plan = must(Plan::new());
+    with_model(must(Plan::new()))
+}
+
+/// Puts the released model into the place where the package puts it.
+pub(crate) fn with_model(mut plan: Plan) -> Plan {
     for folder in ["usr", "usr/share", "usr/share/lightbox", "usr/share/lightbox/models", "var", "var/lib", "media"] {
         plan = plan.folder(folder);
     }
@@ -109,6 +114,34 @@ pub(crate) fn logged(board: &mut Board, text: &str, count: usize, limit: Duratio
     }
 }
 
+/// Runs `lightbox bundle` as built for this machine, which seals bundles quickly.
+#[track_caller]
+pub(crate) fn bundle(arguments: &[&str]) {
+    let output = Command::new(native()).arg("bundle").args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("the program of this machine cannot be run: {error}"));
+    assert!(output.status.success(), "lightbox bundle {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Makes a root key and a release key in a folder, and the key list that trusts them.
+#[track_caller]
+pub(crate) fn key_list(folder: &Path) -> Value {
+    let public = |name: &str| {
+        bundle(&["keygen", &folder.join(name).display().to_string(), "--no-password"]);
+        let text = std::fs::read_to_string(folder.join(format!("{name}.pub"))).expect("a key");
+        text.lines().nth(1).expect("a key").to_owned()
+    };
+    let keys: Vec<Value> =
+        ["root", "release"].map(|name| json!({"name": name, "role": name, "public_key": public(name)})).into();
+    json!({
+        "schema": 1, "version": 1, "keys": keys,
+        "accept": {
+            "bundle": [{"role": "release", "signatures": 1}],
+            "key_list": [{"role": "root", "signatures": 1}],
+            "permit": [{"role": "root", "signatures": 1}],
+        }
+    })
+}
+
 /// Ends the kiosk, throws all that it has kept away, and starts it with another board file.
 #[track_caller]
 pub(crate) fn restart_kiosk(board: &mut Board, board_file: &str) {
@@ -148,4 +181,52 @@ pub(crate) fn settled(board: &mut Board) -> Picture {
         Ok(same.then_some(screen))
     };
     must(board.wait_for("a screen that stands", Duration::from_secs(30), question))
+}
+
+/// The picture in a PNG.
+pub(crate) fn png_of(bytes: &[u8]) -> Picture {
+    let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().expect("a PNG");
+    let mut buffer = vec![0; reader.output_buffer_size().expect("a picture of a panel is small")];
+    let info = reader.next_frame(&mut buffer).expect("a PNG");
+    let channels = info.color_type.samples();
+    let pixels = buffer[..info.buffer_size()].chunks(channels).map(|pixel| match pixel {
+        [grey] | [grey, _] => [*grey; 3],
+        [red, green, blue, ..] => [*red, *green, *blue],
+        [] => unreachable!("a pixel has channels"),
+    });
+    Picture { width: info.width as usize, height: info.height as usize, pixels: pixels.collect() }
+}
+
+/// What was written with `base64`; everything that is none of its digits is passed over.
+pub(crate) fn from_base64(text: &str) -> Vec<u8> {
+    let digits = text.bytes().filter_map(|byte| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    });
+    let (mut bytes, mut bits, mut held) = (Vec::new(), 0u32, 0);
+    for digit in digits {
+        bits = bits << 6 | u32::from(digit);
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+            bits &= (1 << held) - 1;
+        }
+    }
+    bytes
+}
+
+/// Fails unless a panel shows what the program drew, to the pixel.
+#[track_caller]
+pub(crate) fn agree(what: &str, shown: &Picture, expected: &Picture) {
+    let agreement = shown.agreement(expected);
+    assert!(
+        agreement >= 1.0,
+        "{what} agrees with what the program drew in {:.2} % of the pixels: {shown:?}, {expected:?}",
+        agreement * 100.0
+    );
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use board::{Board, Disk};
 use serde_json::{Value, json};
 
-use crate::support::{BOOT, READING, done, kiosk_plan, logged, must, native, read, root, start};
+use crate::support::{BOOT, READING, bundle, done, key_list, kiosk_plan, logged, must, read, root, start};
 
 /// Mounts drives as the package's udev rule does: read-only, below /media.
 const DRIVES: &str = "#!/bin/sh
@@ -32,14 +32,6 @@ store=/var/lib/lightbox/models
 } >/run/before.log 2>&1
 /bin/drives 3>&- &
 ";
-
-/// Runs a command of this machine's build of the program, which seals bundles quickly.
-#[track_caller]
-fn bundle(arguments: &[&str]) {
-    let output = Command::new(native()).arg("bundle").args(arguments).output();
-    let output = output.unwrap_or_else(|error| panic!("the program of this machine cannot be run: {error}"));
-    assert!(output.status.success(), "lightbox bundle {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
 
 /// The released model as a model directory.
 fn model(folder: &Path) -> PathBuf {
@@ -67,45 +59,14 @@ fn running(board: &mut Board) -> Value {
 fn a_model_on_a_usb_drive_is_installed_with_the_buttons() {
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let at = |name: &str| scratch.path().join(name).display().to_string();
-    for name in ["root", "release"] {
-        bundle(&["keygen", &at(name), "--no-password"]);
-    }
-    let public = |name: &str| {
-        let text = fs::read_to_string(at(&format!("{name}.pub"))).expect("a key");
-        text.lines().nth(1).expect("a key").to_owned()
-    };
-    let keys = json!({
-        "schema": 1, "version": 1,
-        "keys": [
-            {"name": "root", "role": "root", "public_key": public("root")},
-            {"name": "release", "role": "release", "public_key": public("release")},
-        ],
-        "accept": {
-            "bundle": [{"role": "release", "signatures": 1}],
-            "key_list": [{"role": "root", "signatures": 1}],
-            "permit": [{"role": "root", "signatures": 1}],
-        }
-    });
+    let keys = key_list(scratch.path());
     let model = model(scratch.path()).display().to_string();
     let golden = root().join("models/golden/phantom.png").display().to_string();
     for version in ["1", "2"] {
         let (key, out) = (at("release.key"), at(&format!("{version}.lbx")));
         let source = "made by code";
-        bundle(&[
-            "seal",
-            "--model",
-            &model,
-            "--bundle-version",
-            version,
-            "--golden",
-            &golden,
-            "--golden-source",
-            source,
-            "--key",
-            &key,
-            "--out",
-            &out,
-        ]);
+        let arguments = ["seal", "--model", &model, "--bundle-version", version, "--golden", &golden];
+        bundle(&[&arguments[..], &["--golden-source", source, "--key", &key, "--out", &out]].concat());
     }
     let stick = must(Disk::fat(Path::new(&at("stick")), 64));
     for (from, to) in [("2.lbx", "model.lbx"), ("2.lbx.minisig", "model.lbx.minisig")] {
