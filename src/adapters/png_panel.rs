@@ -228,6 +228,6 @@ mod tests {
         let back = image::open(directory.path().join("screen-000005.png")).expect("a PNG").into_rgb8();
         assert_eq!(back.get_pixel(2, 1).0, [10, 200, 30]);
         let told = PngSequence::open(Path::new("/no/such"), (3, 2), 2).expect_err("no folder").to_string();
-        assert_eq!(told, "cannot write the picture to /no/such: No such file or directory (os error 2)");
+        assert_eq!(told, "cannot write /no/such/screen-000001.png: the folder /no/such is not there, make it");
     }
 }
