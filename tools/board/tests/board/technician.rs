@@ -85,6 +85,7 @@ fn a_technician_goes_from_a_bare_system_to_a_verdict() {
         Ok((rows.status == 0 && rows.text.lines().count() == 1).then_some(()))
     };
     must(board.wait_for("a row in the journal", READING, read));
+    ready(&mut board);
     let verdict = another_screen(&mut board, "a verdict", &ready_screen, READING);
     assert!(verdict.colours() > 64, "a verdict has a picture of the film: {verdict:?}");
 
