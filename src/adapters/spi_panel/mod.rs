@@ -286,9 +286,12 @@ impl<SPI: SpiDevice<Error: Told>, DC: OutputPin<Error: Told>> Interface for Bus<
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::damage::tests::{Noise, damaged, noisy};
     use super::fake::{FakeController, rgb};
     use super::*;
+    use crate::config::{Board, PanelConfig};
 
     fn config(controller: Controller, size: (u16, u16), offset: (u16, u16), rotation: Rotation) -> SpiPanelConfig {
         SpiPanelConfig {
@@ -392,6 +395,44 @@ mod tests {
                     check(&frame, &fake, &config);
                     frame = damaged(&frame, &mut noise);
                 }
+            }
+        }
+    }
+
+    /// A golden picture of the kiosk's screens.
+    fn golden(name: &str) -> Frame {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/ui").join(name);
+        let picture = image::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into_rgb8();
+        let mut frame = Frame::new(picture.width(), picture.height());
+        for (x, y, pixel) in picture.enumerate_pixels() {
+            frame.set(x, y, pixel.0);
+        }
+        frame
+    }
+
+    #[test]
+    fn the_golden_screens_are_seen_on_the_panel_of_a_board_file() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("board/rpi-zero-2w.toml");
+        let PanelConfig::Spi(config) = Board::read(&path).unwrap().devices.panel else { panic!("it has an SPI panel") };
+        // Glass as the board file says that it is.
+        let fake = FakeController::with_glass(config.controller.memory(), [config.bgr, config.invert, config.mirror]);
+        let reset = Some(fake.reset_pin());
+        let mut panel = SpiPanel::over(&config, fake.bus(), fake.dc_pin(), reset, fake.delay(), None).unwrap();
+        for name in ["starting", "ready", "reading", "verdict-covid19", "map", "verdict-rejected", "review", "fault"] {
+            let golden = golden(&format!("{name}-320x240-en.png"));
+            panel.show(&golden).unwrap();
+            check(&golden, &fake, &config);
+            // Upright for whoever stands before it, and no further from the picture than the panel's 5 and 6 bits are.
+            let glass = seen(&fake, &config);
+            for (x, y) in [(0, 0), (319, 0), (0, 239), (319, 239), (160, 20), (40, 120), (250, 200)] {
+                let shown = (0..glass.height())
+                    .flat_map(|row| (0..glass.width()).map(move |column| (column, row)))
+                    .find(|at| config.rotation.to_frame(*at, (320, 240)) == (x, y))
+                    .and_then(|(column, row)| glass.get(column, row))
+                    .unwrap();
+                let wanted = golden.get(x, y).unwrap();
+                let apart = shown.iter().zip(wanted).map(|(shown, wanted)| shown.abs_diff(wanted)).max();
+                assert!(apart <= Some(5), "{name} at {x}, {y}: {shown:?}, expected {wanted:?}");
             }
         }
     }
