@@ -600,7 +600,12 @@ impl Desk {
                     self.self_test_failed = why.contains("self-test");
                     self.metrics.self_test = Some(false);
                 }
-                let since = self.failing.get(&(part, index)).map_or_else(|| clock::now().0, |(_, since)| *since);
+                let known = self.failing.get(&(part, index));
+                // The loop itself opens these, again and again; the others' threads tell their own.
+                if matches!(part, Part::Lamps | Part::Watchdog) && known.is_none_or(|(before, _)| *before != why) {
+                    log::error!("{}: {why}; opened again", part.name());
+                }
+                let since = known.map_or_else(|| clock::now().0, |(_, since)| *since);
                 self.failing.insert((part, index), (why, since));
                 self.redraw.now();
                 self.happen(Event::Part { part, works: false });
