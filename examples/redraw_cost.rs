@@ -12,6 +12,9 @@
 //!     cargo run --release --example redraw_cost -- $G/verdict-normal-$S.png $G/verdict-covid19-$S.png
 //! done
 //! ```
+//!
+//! With board files behind the pictures, which are of their panels' size, the panels of these are measured and no others, on
+//! the board that has them; `tools/board/measure` does so in the emulated one.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -26,11 +29,12 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::digital::{self, OutputPin};
 use embedded_hal::spi::{self, Operation, SpiDevice};
 use lightbox::adapters::damage::Shown;
+use lightbox::adapters::devices;
 use lightbox::adapters::framebuffer::FramebufferPanel;
 use lightbox::adapters::png_panel::PngSequence;
 use lightbox::adapters::spi_panel::SpiPanel;
 use lightbox::adapters::terminal::{Ink, TerminalScreen};
-use lightbox::config::{Controller, Devices, PanelConfig};
+use lightbox::config::{Board, Controller, Devices, PanelConfig};
 use lightbox::domain::{Frame, Rotation};
 use lightbox::ports::Panel;
 use lightbox::ui::Look;
@@ -46,11 +50,20 @@ type Failed = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failed> {
     let paths: Vec<String> = std::env::args().skip(1).collect();
-    let [from, to] = paths.as_slice() else { return Err("usage: redraw_cost FROM.png TO.png".into()) };
+    let [from, to, boards @ ..] = paths.as_slice() else {
+        return Err("usage: redraw_cost FROM.png TO.png [BOARD.toml...]".into());
+    };
     let (from, to) = (frame(from)?, frame(to)?);
     println!("median of {ROUNDS}            first picture            the change");
     println!("panel                    bytes      ms          bytes      ms");
     draw((from.width(), from.height()));
+    for path in boards {
+        let panel = Board::read(Path::new(path))?.devices.panel;
+        report(path, &from, &to, || (0, 0), || Ok(devices::open_panel(&panel)? as Box<dyn Panel>))?;
+    }
+    if !boards.is_empty() {
+        return Ok(());
+    }
     for bits in [16, 32] {
         for rotation in [Rotation::Upright, Rotation::Quarter] {
             let folder = tempfile::tempdir()?;
