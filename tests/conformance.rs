@@ -115,7 +115,9 @@ fn sending() -> String {
          An object is queued in the transaction that writes its reading down, and leaves the queue once the archive has\n\
          answered and that is written down, too: it is sent at least once, under the same SOP Instance UID each time. It\n\
          joins the film's study. Reports refer to the film (Current Requested Procedure Evidence Sequence, IMAGE) and are\n\
-         never verified; captures are 8-bit RGB, uncompressed, 800 × 480, Conversion Type WSD.\n\n\
+         never verified; captures are 8-bit RGB, uncompressed, 800 × 480, Conversion Type WSD. A capture is the verdict's screen in\n\
+         the site's language (`site.language`), where the film is still at hand with the map that was shown on it; its header is in\n\
+         English.\n\n\
          For each SOP class one presentation context is proposed, with ",
     );
     let syntaxes: Vec<&str> = transfer_syntaxes().iter().map(|syntax| syntax.name).collect();
