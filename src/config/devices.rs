@@ -73,7 +73,7 @@ role = "fault"
 led = "ACT"                   # a folder of /sys/class/leds
 
 [watchdog]
-# device = "/dev/watchdog"
+# device = "/dev/watchdog0"
 # feed_s = 5
 "#;
 
@@ -865,7 +865,8 @@ impl LampTable {
 
 impl WatchdogTable {
     fn usable(self, check: &Check<'_>) -> Result<WatchdogConfig, ConfigError> {
-        let device = self.device.unwrap_or_else(|| "/dev/watchdog".into());
+        // Not /dev/watchdog: that is the same one by a misc device, which the service's list of devices leaves out.
+        let device = self.device.unwrap_or_else(|| "/dev/watchdog0".into());
         if device.as_os_str().is_empty() {
             return Err(check.refused("watchdog.device", "empty", "the path of a device"));
         }
