@@ -1,5 +1,8 @@
 //! The board files that are shipped can be used, and what cannot be is named.
 
+#[path = "support/bundles.rs"]
+mod bundles;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, str};
@@ -62,5 +65,25 @@ fn what_is_wrong_with_a_board_file_is_named_with_its_line_or_key() {
         fs::write(&path, good.replace(from, to)).expect("a file");
         let (usable, told) = check(&path);
         assert!(!usable && told.contains(expected), "{told}\nexpected: {expected}");
+    }
+}
+
+/// Nothing is shown of what it says: it stands for a model where starts have to be quick, as an emulated processor is slow.
+#[test]
+fn the_small_model_of_the_emulated_board_is_what_the_code_makes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/board/tests/small-model");
+    let network = bundles::small_network(1);
+    for (name, made) in [
+        ("manifest.json", bundles::manifest(1, &network)),
+        ("MODEL_CARD.md", bundles::CARD.as_bytes().to_vec()),
+        ("model.onnx", network),
+    ] {
+        let path = folder.join(name);
+        if std::env::var_os("LIGHTBOX_BLESS").is_some_and(|value| value == "1") {
+            fs::create_dir_all(&folder).expect("a folder");
+            fs::write(&path, &made).expect("written");
+        }
+        let found = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(found == made, "{} is another: refresh it with LIGHTBOX_BLESS=1", path.display());
     }
 }
