@@ -509,6 +509,10 @@ impl TryFrom<RecipeFile> for Recipe {
         let input = spec(i.border)?;
         let judged = if i.lungs_margin.is_some() { spec(0.0)? } else { input.clone() };
         if let Some(margin) = i.lungs_margin {
+            if a.surroundings > 0.0 {
+                let expected = "0 with input.lungs_margin: what lies around the lungs is cut off";
+                return Err(value("augment.surroundings", a.surroundings, expected));
+            }
             within("input.lungs_margin", f64::from(margin), 0.0, f64::from(LungLocator::MAX_MARGIN))?;
             if fit != Fit::Stretch {
                 let (key, found) = ("input.lungs_margin".into(), format!("{margin}"));
@@ -590,6 +594,14 @@ mod tests {
             let found = with(key, 0.into()).expect_err("a refusal").to_string();
             assert!(found.contains(message), "{found}");
         }
+    }
+
+    #[test]
+    fn lungs_that_are_cut_out_have_no_surroundings_to_change() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/release.toml");
+        let changed = [("augment.surroundings".into(), 0.5.into())];
+        let error = Recipe::read_with(&path, &changed).expect_err("a refusal").to_string();
+        assert!(error.contains("augment.surroundings is 0.5, expected 0 with input.lungs_margin"), "{error}");
     }
 
     #[test]

@@ -47,13 +47,14 @@ fn costs(network: Architecture, scope: Scope) -> (usize, usize) {
 impl Whole {
     /// Of what is left to do.
     pub(super) fn plan(order: &Order, films: &[Divided], wanted: &[usize]) -> Result<Self, CrossvalError> {
-        let (mut total, scope) = (0, order.study.file.training.scope);
+        let (mut total, scope, batch) = (0, order.study.file.training.scope, order.study.file.training.batch);
         for network in &order.networks {
             let (trunk, tail) = costs(*network, scope);
             let mut learned = 0;
             for fold in wanted {
                 if read_result(&network_folder(&order.out, *network), *fold)?.is_none() {
-                    learned += films.iter().filter(|film| film.fold != *fold).count();
+                    // Counted by whole batches, as steps are; the last one of an epoch may hold fewer films.
+                    learned += films.iter().filter(|film| film.fold != *fold).count().next_multiple_of(batch);
                 }
             }
             if learned > 0 {
@@ -61,7 +62,7 @@ impl Whole {
             }
         }
         let progress = Progress::start("cross-validation", total, 0);
-        Ok(Self { progress, done: 0, trunk: BTreeMap::new(), batch: order.study.file.training.batch, scope })
+        Ok(Self { progress, done: 0, trunk: BTreeMap::new(), batch, scope })
     }
 
     /// `films` went through the frozen part of `network`.
