@@ -67,7 +67,7 @@ pub struct TractClassifier {
     fused: usize,
 }
 
-/// Outputs of the network, as [`load`] names them: those that are asked for.
+/// Outputs of the network, as [`load()`] names them: those that are asked for.
 const LOGITS: Wanted = 1;
 const MAPS: Wanted = 1 << 1;
 const FEATURES: Wanted = 1 << 2;
