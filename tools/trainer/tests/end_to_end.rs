@@ -8,11 +8,11 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use lightbox::bundle::Policy;
-use lightbox::bundle::figures::{Films, Measure};
 use lightbox::bundle::key_list::KeyList;
 use lightbox::bundle::release::open_bundle;
 use lightbox::bundle::signing::{self, Password};
 use lightbox::bundle::summary::Facts;
+use lightbox::domain::{Films, Measure};
 use trainer::network::weights::Weights;
 
 fn trainer() -> Command {
