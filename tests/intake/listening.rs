@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::running::gathered;
+
 /// A configuration for peers on this machine.
 pub(crate) fn config(spool: &Path, more: &str) -> String {
     format!(
@@ -52,15 +54,7 @@ impl Listening {
             }
             first += &line;
         };
-        let log = Arc::new(Mutex::new(first));
-        let kept = Arc::clone(&log);
-        thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let mut log = kept.lock().expect("no panic");
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
+        let log = gathered(lines, first);
         Self { child, address, log }
     }
 

@@ -10,6 +10,8 @@ mod orthanc;
 mod peers;
 mod power;
 mod reading;
+#[path = "../support/running.rs"]
+mod running;
 mod sender;
 mod storing;
 #[path = "../support/mod.rs"]

@@ -2,9 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses the part that it needs")]
 
-use std::io::{BufRead, BufReader, Cursor};
+use std::io::{BufRead, BufReader, Cursor, Lines};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -36,6 +36,20 @@ pub fn lightbox(arguments: &[&str]) -> Command {
     command
 }
 
+/// What is on `lines`, behind `before`, as it comes.
+pub fn gathered(lines: Lines<BufReader<ChildStderr>>, before: String) -> Arc<Mutex<String>> {
+    let log = Arc::new(Mutex::new(before));
+    let kept = Arc::clone(&log);
+    thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let mut log = kept.lock().expect("no panic");
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+    log
+}
+
 /// A running kiosk or listener; it is killed when it is dropped.
 pub struct Running {
     pub child: Child,
@@ -46,15 +60,7 @@ impl Running {
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
         let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let log = Arc::new(Mutex::new(String::new()));
-        let kept = Arc::clone(&log);
-        thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let mut log = kept.lock().expect("no panic");
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
+        let log = gathered(lines, String::new());
         Self { child, log }
     }
 

@@ -1,6 +1,5 @@
 //! Figures of the program on the emulated board; `tools/board/measure` runs it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use board::{Board, Disk, Plan, free_port};
@@ -13,17 +12,13 @@ mod film;
 mod support;
 
 use film::Film;
-use support::{BOOT, READING, done, kiosk_plan, logged, must, plan, read, send, start};
+use support::{BOOT, READING, done, kiosk_plan, logged, must, path_in, plan, read, send, start};
 
 fn main() {
     start_up();
     idle();
     instructions();
     redraw();
-}
-
-fn path_in(variable: &str) -> PathBuf {
-    std::env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| panic!("{variable} is set by tools/board/measure"))
 }
 
 /// Seconds since the kernel's start, as a line on the console tells them.

@@ -1,13 +1,12 @@
 //! The image as it is put on a card: systemd on a root that is never written, the package, a data partition.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use board::{Board, Disk, Plan, free_port};
 
 use crate::film::Film;
-use crate::support::{BOOT, READING, must, native, send, settled};
+use crate::support::{BOOT, READING, must, native, path_in, send, settled};
 
 #[track_caller]
 fn told(board: &mut Board, text: &str, limit: Duration) {
@@ -21,9 +20,7 @@ fn told(board: &mut Board, text: &str, limit: Duration) {
 
 #[test]
 fn the_image_starts_the_kiosk_under_systemd_and_reads_a_film() {
-    let folder = std::env::var_os("LIGHTBOX_BOARD_IMAGE")
-        .map(PathBuf::from)
-        .expect("LIGHTBOX_BOARD_IMAGE is set by `tests/run board`");
+    let folder = path_in("LIGHTBOX_BOARD_IMAGE");
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let data = scratch.path().join("data");
     std::fs::copy(folder.join("data"), &data).expect("a data partition");

@@ -30,12 +30,17 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The program as built for this machine.
-pub(crate) fn native() -> PathBuf {
-    let name = "LIGHTBOX_NATIVE_PROGRAM";
+/// The path in a variable that `tools/board/environment` sets.
+#[track_caller]
+pub(crate) fn path_in(name: &str) -> PathBuf {
     let path = std::env::var_os(name)
         .unwrap_or_else(|| panic!("{name} is not set: run the tests of the emulated board with `tests/run board`"));
     root().join(path)
+}
+
+/// The program as built for this machine.
+pub(crate) fn native() -> PathBuf {
+    path_in("LIGHTBOX_NATIVE_PROGRAM")
 }
 
 pub(crate) fn read(path: &str) -> Vec<u8> {

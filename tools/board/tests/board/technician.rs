@@ -1,12 +1,11 @@
 //! The steps of `docs/technician.md`, from a system without the program to a verdict, as far as they need no physical board.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use board::{Board, Disk, Picture, Plan, free_port};
 
 use crate::film::Film;
-use crate::support::{BOOT, READING, done, must, send, settled, start};
+use crate::support::{BOOT, READING, done, must, path_in, send, settled, start};
 
 const BOARD_FILE: &str = "/etc/lightbox/board.toml";
 
@@ -32,9 +31,7 @@ fn ready(board: &mut Board) {
 
 #[test]
 fn a_technician_goes_from_a_bare_system_to_a_verdict() {
-    let folder = std::env::var_os("LIGHTBOX_BOARD_BENCH")
-        .map(PathBuf::from)
-        .expect("LIGHTBOX_BOARD_BENCH is set by `tests/run board`");
+    let folder = path_in("LIGHTBOX_BOARD_BENCH");
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let port = must(free_port());
     let stick = must(Disk::ext4(&scratch.path().join("drive"), 64));
